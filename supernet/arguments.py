@@ -1,0 +1,31 @@
+"""Checks a mapping of arguments against a function's signature, so that a typo is one line and no traceback."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import SupernetError, unknown
+
+__all__ = ["check_arguments"]
+
+
+def check_arguments(function: Callable[..., Any], args: Mapping[str, Any], what: str) -> None:
+    """Raises SupernetError where `args` names no keyword of `function`, or has another type than its default.
+
+    Keywords without a default take any type; a default of None too; lists serve for tuples, whole numbers for floats.
+    """
+    allowed = inspect.signature(function).parameters
+    for key, value in args.items():
+        if key not in allowed:
+            raise SupernetError(unknown(f"argument of {what}:", key, allowed))
+        default = allowed[key].default
+        if default is not inspect.Parameter.empty and default is not None and not _fits(value, type(default)):
+            kind = "list" if isinstance(default, tuple) else type(default).__name__
+            raise SupernetError(f"argument {key}={str(value)[:60]!r} of {what} must be of type {kind}")
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    wider: dict[type, tuple[type, ...]] = {float: (int, float), tuple: (list, tuple)}
+    return isinstance(value, wider.get(kind, (kind,)))

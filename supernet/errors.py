@@ -1,0 +1,43 @@
+"""The one family of errors that a user's mistake raises.
+
+Every message says what was given, what is allowed, the nearest name and the way out, in one line; the command line
+prints it without a traceback and exits with code 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ClosedSplitError", "GenotypeError", "SupernetError", "nearest", "unknown"]
+
+
+class SupernetError(ValueError):
+    """A mistake in what was given to the toolkit: a name, a value, a file."""
+
+
+class GenotypeError(SupernetError):
+    """A genotype that is malformed, or that is no point of the space it names."""
+
+
+class ClosedSplitError(SupernetError):
+    """The test split was read outside the final evaluation."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that looks most like `name`, or None where none does."""
+    names = {str(a).lower(): str(a) for a in allowed}
+    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
+    return names[found[0]] if found else None
+
+
+def unknown(what: str, name: object, allowed: Iterable[str], most: int = 12) -> str:
+    """One line for an unknown name: ``unknown operation 'sep_con_3x3'; did you mean 'sep_conv_3x3'? Allowed: ...``."""
+    names = sorted(str(a) for a in allowed)
+    close = nearest(str(name), names)
+    hint = f"; did you mean {close!r}?" if close else ";"
+    shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    return f"unknown {what} {_short(name)}{hint} Allowed: {shown or 'none'}"
+
+
+def _short(value: object, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,0 +1,8 @@
+"""The same space as a network: relaxed with shared weights, discrete for one genotype, and the executors between."""
+
+from .discrete import build, build_from
+from .executor import EXECUTORS, make_executor
+from .macro import MACROS
+from .supernet import Supernet
+
+__all__ = ["EXECUTORS", "MACROS", "Supernet", "build", "build_from", "make_executor"]

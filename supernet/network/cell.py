@@ -1,0 +1,126 @@
+"""One cell as modules: mixed (every operation on every edge) and discrete (one genotype's operations).
+
+Both enter the same way: DARTS cells bring their two inputs to C channels and one size, NAS-Bench-201's take their one
+input as it is.
+"""
+# B batch, C channels, H height, W width
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from supernet.ops import operation
+from supernet.ops.convolution import relu_conv_bn
+from supernet.ops.identity import FactorizedReduce
+
+from ..space.cells import CellSpace, Edge
+from ..space.graph import CellGraph
+from .pool_norm import with_pool_norm
+
+__all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join"]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Where a cell stands: the channels of its inputs, its own, and which strides it has."""
+
+    kind: str
+    c_inputs: tuple[int, ...]  # channels of each input state
+    channels: int
+    reduction: bool = False  # stride 2 on the edges from the inputs
+    reduction_prev: bool = False  # the first input is twice as large
+    preprocess: bool = True
+
+
+class _Entrance(nn.Module):
+    """Brings the cell's inputs to `channels` channels and one size."""
+
+    def __init__(self, plan: CellPlan, affine: bool) -> None:
+        super().__init__()
+        self.plan = plan
+        self.preprocess = nn.ModuleList()
+        for i, c_in in enumerate(plan.c_inputs if plan.preprocess else ()):
+            halve = i == 0 and plan.reduction_prev
+            make = FactorizedReduce if halve else relu_conv_bn
+            self.preprocess.append(make(c_in, plan.channels, affine=affine))
+
+    def enter(self, x: Sequence[Tensor]) -> list[Tensor]:
+        """The cell's input states, each [B, C, H, W]."""
+        return [f(state) for f, state in zip(self.preprocess, x, strict=True)] if len(self.preprocess) else list(x)
+
+    def stride(self, source: int) -> int:
+        """The stride of an edge that leaves state `source`."""
+        return 2 if self.plan.reduction and source < len(self.plan.c_inputs) else 1
+
+    def empty(self, node: int, states: Sequence[Tensor]) -> Tensor:
+        """The state of a node without terms: zeros."""
+        x = states[0]
+        height, width = (-(-size // self.stride(0)) for size in x.shape[-2:])
+        return x.new_zeros((x.shape[0], self.plan.channels, height, width))
+
+
+class MixedCell(_Entrance):
+    """Every operation on every edge: `edges[row][column]` in the order of the space's table. Executors run it."""
+
+    def __init__(self, space: CellSpace, plan: CellPlan, *, affine: bool = False, pool_bn: bool = True) -> None:
+        super().__init__(plan, affine)
+        self.nodes, self.concat = space.nodes, space.concat
+        self._incoming = tuple(space.incoming(space.inputs + node) for node in range(space.nodes))
+        c = plan.channels
+        self.edges = nn.ModuleList()
+        for edge in space.edges:
+            ops = [operation(name, c, c, self.stride(edge.source), affine) for name in space.operations]
+            self.edges.append(nn.ModuleList(with_pool_norm(op, c) if pool_bn else op for op in ops))
+
+    def incoming(self, node: int) -> tuple[Edge, ...]:
+        """The edges that enter node `node`, counted from 0 behind the inputs."""
+        return self._incoming[node]
+
+    def leave(self, states: Sequence[Tensor]) -> Tensor:
+        """The cell's output of all its states."""
+        return join(states, self.concat)
+
+
+class DiscreteCell(_Entrance):
+    """One genotype's operations: `terms[node][i]` belongs to `graph.nodes[node][i]`."""
+
+    def __init__(
+        self,
+        graph: CellGraph,
+        plan: CellPlan,
+        *,
+        affine: bool = True,
+        pool_bn: bool = False,
+        drop_path: Callable[[], nn.Module] = DropPath,
+    ) -> None:
+        super().__init__(plan, affine)
+        self.graph = graph
+        c = plan.channels
+        self.terms, self.drops = nn.ModuleList(), nn.ModuleList()
+        for terms in graph.nodes:
+            ops = [operation(term.op, c, c, self.stride(term.source), affine) for term in terms]
+            self.terms.append(nn.ModuleList(with_pool_norm(op, c) if pool_bn else op for op in ops))
+            # Dropping an identity would cut the path that the other drops lean on; DARTS leaves it out too.
+            keep = (nn.Identity() if isinstance(op, nn.Identity) else drop_path() for op in ops)
+            self.drops.append(nn.ModuleList(keep))
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """[B, C * len(concat), H', W'] from the cell's inputs."""
+        states = self.enter(x)
+        for node, terms in enumerate(self.graph.nodes):
+            ops, drops = self.terms[node], self.drops[node]
+            outputs = [
+                drop(op(states[term.source]))
+                for term, op, drop in zip(terms, ops, drops, strict=True)  # type: ignore[call-overload]
+                if term.op != "none"
+            ]
+            states.append(sum(outputs[1:], outputs[0]) if outputs else self.empty(node, states))
+        return join(states, self.graph.concat)
+
+
+def join(states: Sequence[Tensor], concat: Sequence[int]) -> Tensor:
+    """The cell's output: the states `concat` behind one another along the channels."""
+    return states[concat[0]] if len(concat) == 1 else torch.cat([states[i] for i in concat], dim=1)

@@ -1,0 +1,136 @@
+"""The wide executor over stock operations (`executor=torch`): identical mathematics, less work.
+
+Once for each source state: ReLU, both poolings, and their batch statistics, which are the same for every edge that
+leaves the state. `none` costs nothing. Each node is one weighted sum in one pass, whose backward needs the operations'
+outputs only where p needs a gradient. Everything stays channels_last, in which stock depthwise convolutions and their
+backward were measured 2 to 5 times faster on the CPU.
+"""
+# B batch, C channels, H height, W width, E edges, O operations, T terms of one node
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.ops import PreActivated
+from supernet.ops.identity import Zero
+
+from ..pool_norm import PoolNorm
+from .registry import EXECUTORS, Mask
+
+if TYPE_CHECKING:
+    from ..cell import MixedCell
+
+__all__ = ["Wide", "weighted_sum"]
+
+
+@EXECUTORS.register("torch")
+class Wide:
+    """Shares what the edges of one source state have in common; sums a node in one pass."""
+
+    name: ClassVar[str] = "torch"
+    double_backward: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
+
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        states = [_Source(state) for state in weights.enter(x)]
+        for node in range(weights.nodes):
+            outputs: list[Tensor] = []
+            places: list[tuple[int, int]] = []
+            for edge in weights.incoming(node):
+                for column, op in enumerate(weights.edges[edge.row]):  # type: ignore[arg-type]
+                    if mask[edge.row][column] and not isinstance(op, Zero):
+                        outputs.append(states[edge.source].apply(op))
+                        places.append((edge.row, column))
+            if outputs:
+                rows, columns = zip(*places, strict=True)
+                total = weighted_sum(p[list(rows), list(columns)], outputs)
+            else:
+                total = weights.empty(node, [state.x for state in states])
+            states.append(_Source(total))
+        return weights.leave([state.x for state in states])
+
+
+class _Source:
+    """A state and what its outgoing edges share, each computed when first asked for."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self._relu: Tensor | None = None
+        self._pooled: dict[Any, Tensor] = {}
+        self._normed: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def apply(self, op: nn.Module) -> Tensor:
+        if isinstance(op, PreActivated):
+            if self._relu is None:
+                self._relu = F.relu(self.x)
+            return op.after_relu(self._relu)
+        if isinstance(op, PoolNorm):
+            return self._pool_norm(op)
+        if isinstance(op, nn.AvgPool2d | nn.MaxPool2d):
+            return self._pool(op)
+        return op(self.x)
+
+    def _pool(self, pool: nn.Module) -> Tensor:
+        key = (type(pool), pool.stride)
+        if key not in self._pooled:
+            self._pooled[key] = pool(self.x)
+        return self._pooled[key]
+
+    def _pool_norm(self, op: PoolNorm) -> Tensor:
+        """One normalisation for all edges; each edge's running statistics advance by its own momentum.
+
+        Not in evaluation, where the running statistics are used and may differ from edge to edge.
+        """
+        key = (type(op.pool), op.pool.stride)
+        if not op.training:
+            return op.norm(self._pool(op.pool))
+        if key not in self._normed:
+            pooled = self._pool(op.pool)
+            mean, var = (torch.zeros_like(t) for t in (op.norm.running_mean, op.norm.running_var))
+            # With momentum 1 the buffers receive this batch's own statistics.
+            y = F.batch_norm(pooled, mean, var, training=True, momentum=1.0, eps=op.norm.eps)
+            self._normed[key] = (y, mean, var)
+        y, mean, var = self._normed[key]
+        op.advance(mean, var)
+        return y
+
+
+def weighted_sum(p: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """sum_t p[t] * outputs[t] for `p` of shape [T] and outputs of one shape [B, C, H, W], in one pass."""
+    return _WeightedSum.apply(p, *outputs)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _WeightedSum(torch.autograd.Function):
+    """d outputs[t] = p[t] g and dp[t] = <g, outputs[t]>; the backward is differentiable itself."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, *outputs: Tensor) -> Tensor:
+        needs_p = ctx.needs_input_grad[0]
+        ctx.save_for_backward(p, *(outputs if needs_p else ()))
+        dtype = outputs[0].dtype
+        for y in outputs[1:]:  # under autocast an identity may be wider than a convolution
+            dtype = torch.promote_types(dtype, y.dtype)
+        if p.device.type == "cpu":
+            factors = p.tolist()
+            total = outputs[0].to(dtype) * factors[0]
+            for factor, y in zip(factors[1:], outputs[1:], strict=True):
+                total.add_(y, alpha=factor)
+            return total
+        total = outputs[0].to(dtype) * p[0]  # on a device p stays there: reading it would make the host wait
+        for t, y in enumerate(outputs[1:], start=1):
+            total.addcmul_(y, p[t])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (g,) = grads
+        p, *outputs = ctx.saved_tensors
+        dp = torch.stack([_inner(g, y) for y in outputs]).to(p.dtype) if outputs else None
+        return dp, *(g * p[t] if needs else None for t, needs in enumerate(ctx.needs_input_grad[1:]))
+
+
+def _inner(g: Tensor, y: Tensor) -> Tensor:
+    return (g * y).sum(dtype=torch.promote_types(g.dtype, torch.float32))

@@ -1,0 +1,143 @@
+"""The DARTS macro structure (arXiv:1806.09055): a stem, L cells of which two reduce, global pooling, a linear head.
+
+The cells at L//3 and 2L//3 halve the resolution and double the channels. Each cell reads the outputs of the two before.
+"""
+# B batch, C channels, H height, W width, L layers, E edges, O operations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from ...errors import SupernetError
+from ...space.cells import CellSpace
+from ...space.genotype import Genotype
+from ...space.space import Space
+from ..cell import CellPlan, DiscreteCell, MixedCell
+from ..classifier import CellClassifier
+from ..executor import Executor
+from ..executor.registry import Mask
+from .auxiliary import AuxiliaryHead
+from .registry import MACROS, Macro
+from .stems import CifarStem, ImageNetStem, make_stem
+
+__all__ = ["DartsBody", "DartsNetwork"]
+
+
+def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Mapping[str, int]) -> list[CellPlan]:
+    """Where each of the L cells stands; `width` is the number of states that the output of each cell kind joins."""
+    if channels < 1 or layers < 1:
+        raise SupernetError(f"network channels={channels} and layers={layers} must both be 1 or more")
+    found = []
+    c_inputs, reduction_prev = stem.out_channels, stem.reduction_prev
+    for layer in range(layers):
+        reduction = layer in (layers // 3, 2 * layers // 3)
+        kind = "reduce" if reduction else "normal"
+        channels *= 2 if reduction else 1
+        found.append(CellPlan(kind, c_inputs, channels, reduction, reduction_prev))
+        c_inputs, reduction_prev = (c_inputs[1], width[kind] * channels), reduction
+    return found
+
+
+class DartsBody(nn.Module):
+    """The relaxed network: every cell mixed. `sites` has one entry a cell."""
+
+    def __init__(
+        self,
+        space: Space,
+        executor: Executor,
+        *,
+        channels: int = 16,
+        layers: int = 8,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        stem: str = "cifar",
+        stem_multiplier: int = 3,
+        affine: bool = False,
+        pool_bn: bool = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(space, CellSpace):
+            raise SupernetError(f"space {space.name!r} has no relaxed network; its genotypes can be built and retrained")
+        self.executor = executor
+        self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
+        steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))
+        self.cells = nn.ModuleList(MixedCell(space, plan, affine=affine, pool_bn=pool_bn) for plan in steps)
+        self.sites = tuple(plan.kind for plan in steps)
+        self.classifier = nn.Linear(steps[-1].channels * len(space.concat), num_classes)
+
+    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
+        """Logits [B, num_classes] of images [B, in_chans, H, W]."""
+        s0, s1 = self.stem(x)
+        for cell, p_EO, mask_EO in zip(self.cells, p, mask, strict=True):
+            s0, s1 = s1, self.executor((s0, s1), cell, p_EO, mask_EO)  # type: ignore[arg-type]
+        return self.classifier(s1.mean(dim=(2, 3)))
+
+
+class DartsNetwork(CellClassifier):
+    """The discrete network of one genotype.
+
+    `auxiliary` adds the second classifier, whose logits come beside the first in training mode only. `pool_bn` puts the
+    norms of the supernet behind the pools, which the derived network leaves out.
+    """
+
+    def __init__(
+        self,
+        space: Any,
+        genotype: Genotype,
+        *,
+        channels: int = 36,
+        layers: int = 20,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        stem: str = "cifar",
+        stem_multiplier: int = 3,
+        auxiliary: bool = False,
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
+        pool_bn: bool = False,
+        affine: bool = True,
+    ) -> None:
+        super().__init__(num_classes, global_pool, drop_rate)
+        graphs = space.graphs(genotype)
+        self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
+        steps = plans(self.stem, channels, layers, {kind: len(graph.concat) for kind, graph in graphs.items()})
+        drop = partial(DropPath, drop_path_rate)
+        self.cells = nn.ModuleList(
+            DiscreteCell(graphs[p.kind], p, affine=affine, pool_bn=pool_bn, drop_path=drop) for p in steps
+        )
+        widths = [plan.channels * len(graphs[plan.kind].concat) for plan in steps]
+        self.feature_info, reduction = [], self.stem.stride
+        for i, plan in enumerate(steps):
+            reduction *= 2 if plan.reduction else 1
+            if i + 1 == layers or steps[i + 1].reduction:  # the last map of each resolution
+                self.feature_info.append({"num_chs": widths[i], "reduction": reduction, "module": f"cells.{i}"})
+        self.num_features = widths[-1]
+        self.classifier = self.make_head()
+        self._tap = 2 * layers // 3
+        tap = widths[self._tap] if auxiliary else 0
+        self.auxiliary = AuxiliaryHead(tap, num_classes, imagenet=stem == "imagenet") if auxiliary else None
+
+    def _states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(output of the last cell, output of the cell that the auxiliary head reads)"""
+        s0, s1 = self.stem(x)
+        tapped = s1
+        for i, cell in enumerate(self.cells):
+            s0, s1 = s1, self.run_cell(cell, s0, s1)
+            tapped = s1 if i == self._tap else tapped
+        return s1, tapped
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self._states(x)[0]
+
+    def forward(self, x: Tensor) -> Any:
+        """Logits [B, num_classes]; in training mode with an auxiliary head the pair (logits, auxiliary logits)."""
+        last, tapped = self._states(x)
+        logits = self.forward_head(last)
+        return (logits, self.auxiliary(tapped)) if self.auxiliary is not None and self.training else logits
+
+
+MACROS.register("darts")(Macro(DartsBody, DartsNetwork))

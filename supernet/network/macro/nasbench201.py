@@ -1,0 +1,147 @@
+"""The NAS-Bench-201 macro structure (arXiv:2001.00326): three stages of N cells with residual reductions between.
+
+    stem conv3x3 to C, BN | N cells C | block to 2C | N cells 2C | block to 4C | N cells 4C | BN, ReLU, pool, linear
+
+The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside an average pool 2x2 and a conv1x1 without norm.
+"""
+# B batch, C channels, H height, W width
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from supernet.ops.convolution import relu_conv_bn
+
+from ...errors import SupernetError
+from ...space.cells import CellSpace
+from ...space.genotype import Genotype
+from ...space.space import Space
+from ..cell import CellPlan, DiscreteCell, MixedCell
+from ..classifier import CellClassifier
+from ..executor import Executor
+from ..executor.registry import Mask
+from .registry import MACROS, Macro
+
+__all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
+
+STAGES = 3
+
+
+class ResidualReduction(nn.Module):
+    """Halves height and width (rounded up) and doubles the channels."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv_a = relu_conv_bn(c_in, c_out, 2, kernel=3)
+        self.conv_b = relu_conv_bn(c_out, c_out, 1, kernel=3)
+        # ceil_mode serves odd sizes: the last window averages the pixels that are there; even sizes are untouched.
+        pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
+        self.shortcut = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.conv_b(self.conv_a(x))
+
+
+def _stem(in_chans: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_chans, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+
+def _plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
+    """The cells in order; None stands for a residual reduction."""
+    if channels < 1 or cells_per_stage < 1:
+        raise SupernetError(f"network channels={channels} and cells_per_stage={cells_per_stage} must both be 1 or more")
+    found: list[CellPlan | None] = []
+    for stage in range(STAGES):
+        c = channels * 2**stage
+        found += [None] if stage else []
+        found += [CellPlan("cell", (c,), c, preprocess=False)] * cells_per_stage
+    return found
+
+
+def _layers(plans: Sequence[CellPlan | None], channels: int, make_cell: Any) -> nn.ModuleList:
+    layers = nn.ModuleList()
+    for plan in plans:
+        if plan is None:
+            layers.append(ResidualReduction(channels, 2 * channels))
+            channels *= 2
+        else:
+            layers.append(make_cell(plan))
+    return layers
+
+
+class NasBench201Body(nn.Module):
+    """The relaxed network; `sites` has one entry a cell."""
+
+    def __init__(
+        self,
+        space: Space,
+        executor: Executor,
+        *,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        affine: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(space, CellSpace):
+            raise SupernetError(f"space {space.name!r} has no relaxed network")
+        self.executor = executor
+        steps = _plans(channels, cells_per_stage)
+        self.stem = _stem(in_chans, channels)
+        self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, affine=affine, pool_bn=False))
+        self.sites = tuple("cell" for plan in steps if plan)
+        self.last = nn.Sequential(nn.BatchNorm2d(channels * 4), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(channels * 4, num_classes)
+
+    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
+        """Logits [B, num_classes] of images [B, in_chans, H, W]."""
+        x = self.stem(x)
+        sites = iter(zip(p, mask, strict=True))
+        for layer in self.cells:
+            x = self.executor((x,), layer, *next(sites)) if isinstance(layer, MixedCell) else layer(x)
+        return self.classifier(self.last(x).mean(dim=(2, 3)))
+
+
+class NasBench201Network(CellClassifier):
+    """The discrete network of one genotype."""
+
+    def __init__(
+        self,
+        space: Any,
+        genotype: Genotype,
+        *,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
+        affine: bool = True,
+    ) -> None:
+        super().__init__(num_classes, global_pool, drop_rate)
+        graph = space.graphs(genotype)["cell"]
+        drop = partial(DropPath, drop_path_rate)
+        steps = _plans(channels, cells_per_stage)
+        self.stem = _stem(in_chans, channels)
+        self.cells = _layers(steps, channels, lambda plan: DiscreteCell(graph, plan, affine=affine, drop_path=drop))
+        self.last = nn.Sequential(nn.BatchNorm2d(channels * 4), nn.ReLU(inplace=True))
+        self.num_features = channels * 4
+        self.classifier = self.make_head()
+        self.feature_info = [
+            {"num_chs": channels * 2**s, "reduction": 2**s, "module": f"cells.{(s + 1) * (cells_per_stage + 1) - 2}"}
+            for s in range(STAGES)
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in self.cells:
+            x = self.run_cell(layer, x)
+        return self.last(x)
+
+
+MACROS.register("nasbench201")(Macro(NasBench201Body, NasBench201Network))

@@ -1,0 +1,46 @@
+"""The registry of macro structures: for each, the relaxed body and the discrete network of a space."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ...errors import SupernetError
+from ...registry import Registry
+from ...space.space import Space
+from ..executor import Executor
+from ..executor.registry import Mask
+
+__all__ = ["MACROS", "Body", "Macro", "macro_of"]
+
+
+class Body(Protocol):
+    """The weights of a relaxed network.
+
+    `sites` names the table of each place where mixing weights enter: a cell, or a choice. `run` takes one p [E, O] and
+    one mask [E][O] a site, in this order, so that a method may give each site a leaf of its own.
+    """
+
+    sites: Sequence[str]
+    executor: Executor | None
+
+    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Macro:
+    """Both networks of a macro structure; their keyword arguments are checked against these functions' signatures."""
+
+    relaxed: Callable[..., nn.Module]  # (space, executor, **arguments) -> Body
+    discrete: Callable[..., nn.Module]  # (space, genotype, **arguments) -> plain network
+
+
+MACROS: Registry[Macro] = Registry("macro")
+
+
+def macro_of(space: Space) -> Macro:
+    """The macro structure of `space`; raises SupernetError for a bare tree, which has none."""
+    if not space.macro:
+        raise SupernetError(f"space {space.name!r} is a bare tree of decisions: it has no network")
+    return MACROS[space.macro]

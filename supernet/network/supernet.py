@@ -1,0 +1,132 @@
+"""The supernet: weights that all architectures of a space share, and alphas that weigh them.
+
+    p = relaxation(alpha)            mixing weights, a distribution over the options of each row
+    y = body(x, p, mask)             executors never see alphas
+
+Alphas are parameters and so part of the state dict, one table [E, O] a name.
+"""
+# B batch, E edges, O operations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..arguments import check_arguments
+from ..space.cells import CellSpace
+from ..space.genotype import Genotype
+from ..space.space import Space
+from .discrete import build_from, shared_arguments
+from .executor import make_executor
+from .executor.registry import Mask
+from .inherit import inherit
+from .macro import Body, macro_of
+from .macro.module import ModuleBody, decide
+from .seeding import seeded
+
+__all__ = ["Supernet"]
+
+ALPHA_SCALE = 1e-3  # standard deviation of the initial alphas (DARTS, the authors' code)
+
+
+class Supernet(nn.Module):
+    """The relaxed network of a space.
+
+    `executor` is "reference", "torch" or "auto". `seed` draws weights and alphas (None: torch's global generator).
+    Further arguments are the macro structure's: for DARTS channels, layers, num_classes, in_chans, stem ...
+    Raises SupernetError for arguments that it does not know.
+    """
+
+    def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
+        super().__init__()
+        macro = macro_of(space)
+        check_arguments(macro.relaxed, arguments, f"the {space.name!r} supernet")
+        defaults = {k: v.default for k, v in inspect.signature(macro.relaxed).parameters.items() if v.kind is v.KEYWORD_ONLY}
+        self.space, self.arguments = space, defaults | arguments
+        with seeded(seed):
+            self.body = macro.relaxed(space, make_executor(executor), **arguments)
+            self.alpha = nn.ParameterDict(
+                {table.name: nn.Parameter(ALPHA_SCALE * torch.randn(table.shape)) for table in space.tables}
+            )
+        self.relaxation: Callable[[Tensor], Tensor] = softmax
+        self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the executor is fast in the channels_last memory format."""
+        executor = cast(Body, self.body).executor
+        return executor is not None and executor.channels_last
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The architecture parameters, one [E, O] a table."""
+        return list(self.alpha.values())
+
+    def weights(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        return list(self.body.parameters())
+
+    def mixing(self) -> dict[str, Tensor]:
+        """p [E, O] of each table: of the activated genotype, else of the alphas."""
+        if self._fixed is not None:
+            return {name: p for name, (p, _) in self._fixed.items()}
+        return {name: self.relaxation(alpha) for name, alpha in self.alpha.items()}
+
+    def forward(self, x: Tensor, p: Sequence[Tensor] | None = None) -> Tensor:
+        """The network's output; `p` gives each site mixing weights of its own in place of the alphas'."""
+        body = cast(Body, self.body)
+        if self.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if p is None:
+            tables = self.mixing()
+            p = [tables[site] for site in body.sites]
+        masks = {name: mask for name, (_, mask) in self._fixed.items()} if self._fixed else self._full()
+        return body.run(x, p, [masks[site] for site in body.sites])
+
+    def _full(self) -> dict[str, Mask]:
+        return {table.name: ((True,) * table.shape[1],) * table.shape[0] for table in self.space.tables}
+
+    def activate(self, genotype: Genotype) -> None:
+        """Run only what `genotype` takes, with weight 1; raises GenotypeError where it is no point of the space."""
+        fixed: dict[str, tuple[Tensor, Mask]] = {}
+        active = self.space.active(genotype)
+        for table in self.space.tables:
+            p = torch.zeros_like(self.alpha[table.name])
+            for row, column in active[table.name]:
+                p[row, column] = 1
+            fixed[table.name] = p, tuple(tuple(row) for row in (p > 0).tolist())
+        self._fixed = fixed
+
+    def deactivate(self) -> None:
+        """Go back to the alphas."""
+        self._fixed = None
+
+    def strengths(self) -> dict[str, list[list[float]]]:
+        """The relaxation of the alphas as plain numbers, for projections and logs."""
+        return {name: self.relaxation(alpha.detach()).tolist() for name, alpha in self.alpha.items()}
+
+    def genotype(self) -> Genotype:
+        """The space's own projection of the present strengths."""
+        return self.space.project(self.strengths())
+
+    def discretize(self, genotype: Genotype | None = None) -> tuple[nn.Module, Genotype]:
+        """(plain network with the shared weights, genotype): of `genotype`, else of the present strengths.
+
+        The network has the supernet's size and keeps the norms behind its pools, so it computes what the supernet does
+        with this genotype activated; `build(genotype, ...)` makes the network that is retrained from scratch.
+        """
+        genotype = genotype or self.genotype()
+        if isinstance(self.body, ModuleBody):
+            return decide(self.body.net, self.space, genotype), genotype
+        net = build_from(self.space, genotype, **shared_arguments(self.space, self.arguments))
+        inherit(self.body, net, cast(CellSpace, self.space), genotype)
+        return net.to(self.alphas()[0].device), genotype
+
+
+def softmax(alpha: Tensor) -> Tensor:
+    """p = softmax(alpha) over the options of each row (DARTS, equation 2)."""
+    return torch.softmax(alpha, dim=-1)
+

@@ -1,0 +1,51 @@
+"""A registry: names to builders, one decorator, one error for an unknown name."""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from .errors import SupernetError, unknown
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of part (operations, spaces, executors ...) and what builds each.
+
+    >>> OPS: Registry[type] = Registry("operation")
+    >>> @OPS.register("skip_connect")
+    ... class Skip: ...
+    >>> OPS["skip_connect"] is Skip
+    True
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters its object under `name`; a second entry of that name raises SupernetError."""
+
+        def enter(entry: T) -> T:
+            if name in self._entries:
+                raise SupernetError(f"{self.kind} {name!r} is registered twice; choose another name")
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise SupernetError(unknown(self.kind, name, self._entries)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)

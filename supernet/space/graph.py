@@ -1,0 +1,22 @@
+"""The graph of one discrete cell, as networks build it and drawings show it."""
+
+from dataclasses import dataclass
+
+__all__ = ["CellGraph", "Term"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """Operation `op` applied to state `source`."""
+
+    op: str
+    source: int
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """`nodes[i]` is the sum of its terms and has the state number `inputs + i`; the output joins the states `concat`."""
+
+    inputs: int
+    nodes: tuple[tuple[Term, ...], ...]
+    concat: tuple[int, ...]

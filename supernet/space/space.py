@@ -1,0 +1,205 @@
+"""A search space: a tree of decisions with a name, and all that follows from the tree.
+
+Size, sampling, neighbours, encoding, distance and hashes come from the tree alone. `tables` is its relaxed view, one
+[E, O] table of strengths a name, and `project` the way back from strengths to a point. No torch here, but for
+`Space(Net)`, which reads the choices of a user's own network.
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from ..errors import GenotypeError, SupernetError, unknown
+from . import counting, moves, vector
+from .decision import Decision, Integer, KOf, Value, walk
+from .genotype import Genotype
+
+__all__ = ["Active", "Space", "Strengths", "Table"]
+
+Strengths = Mapping[str, Sequence[Sequence[float]]]  # table name -> [E][O]
+Active = dict[str, list[tuple[int, int]]]  # table name -> (row, column) of what a genotype runs
+
+
+@dataclass(frozen=True)
+class Table:
+    """The relaxed view of one or more decisions: rows (edges) times columns (options), each row one distribution."""
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(E, O)"""
+        return len(self.rows), len(self.columns)
+
+
+class Space:
+    """A named tree of decisions.
+
+    `Space([...decisions...], name="mine")` takes a tree; `Space(Net)` takes the class of a network (or a function that
+    makes one) and finds the `Choice` modules in it. `macro` names the family of networks that the space is built as.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Decision] | Callable[[], Any],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        args: Mapping[str, Any] | None = None,
+        macro: str = "",
+        projection: str = "argmax",
+    ) -> None:
+        self.factory: Callable[[], Any] | None = None
+        if callable(source):
+            from .choice import read_choices  # needs torch
+
+            self.factory = source
+            source, found = read_choices(source)
+            name, macro = name or found, macro or "module"
+        self.root = tuple(source)
+        self.name, self.version, self.args = name or "space", version, dict(args or {})
+        self.macro, self.projection = macro, projection
+        paths = Counter(path for path, _ in walk(self.root))
+        if not paths:
+            raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network")
+        if max(paths.values()) > 1:
+            raise SupernetError(f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}")
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, size={self.size:,})"
+
+    @property
+    def size(self) -> int:
+        """The exact number of points."""
+        return counting.size(self.root)
+
+    def sample(self, rng: random.Random) -> Genotype:
+        """A point drawn uniformly over all points."""
+        return self.genotype(counting.sample(self.root, rng))
+
+    def points(self) -> Iterator[Genotype]:
+        """Every point, lazily, in a fixed order."""
+        return map(self.genotype, moves.points(self.root))
+
+    def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
+        """Every point one decision apart, lazily, in a fixed order; being neighbours is symmetric."""
+        self.validate(genotype)
+        return map(self.genotype, moves.neighbours(self.root, genotype.decisions))
+
+    def encode(self, genotype: Genotype) -> list[int]:
+        """The point as a flat vector, equally long for all points; -1 where a decision is closed."""
+        self.validate(genotype)
+        return vector.encode(self.root, genotype.decisions)
+
+    def decode(self, numbers: Sequence[int]) -> Genotype:
+        """The point of a flat vector; raises SupernetError where it encodes none."""
+        return self.genotype(vector.decode(self.root, numbers))
+
+    def distance(self, one: Genotype, other: Genotype) -> int:
+        """The number of decisions, open in either, in which the two points differ."""
+        self.validate(one)
+        self.validate(other)
+        paths = one.decisions.keys() | other.decisions.keys()
+        return sum(one.decisions.get(p) != other.decisions.get(p) for p in paths)
+
+    def hash(self, genotype: Genotype) -> str:
+        """16 hex digits of the space's identity and the encoding."""
+        return _digest([self.name, self.version, self.args, self.encode(genotype)])
+
+    def canonical_hash(self, genotype: Genotype) -> str:
+        """16 hex digits, equal for points that describe the same network."""
+        self.validate(genotype)
+        return _digest([self.name, self.version, self.args, self.canonical(genotype)])
+
+    def canonical(self, genotype: Genotype) -> str:
+        """A text that is equal for points which describe the same network; here each point has its own."""
+        return str(vector.encode(self.root, genotype.decisions))
+
+    def genotype(self, decisions: Mapping[str, Value], **origin: Any) -> Genotype:
+        """The point with these `decisions`, validated."""
+        made = Genotype(self.name, decisions, self.version, self.args, origin)
+        self.validate(made)
+        return made
+
+    def validate(self, genotype: Genotype) -> None:
+        """Raises GenotypeError, naming the decision, where `genotype` is no point of this space."""
+        if (genotype.space, genotype.version) != (self.name, self.version):
+            raise GenotypeError(
+                f"genotype of space {genotype.space[:80]!r} version {genotype.version}; "
+                f"this is {self.name!r} version {self.version}"
+            )
+        if dict(genotype.args) != Genotype(self.name, {}, args=self.args).args:
+            raise GenotypeError(f"genotype of {self.name!r} with other arguments: {str(dict(genotype.args))[:120]}")
+        left = dict(genotype.decisions)
+        self._consume(self.root, left, "")
+        if left:
+            paths = [path for path, _ in walk(self.root)]
+            raise GenotypeError(unknown("or closed decision", next(iter(left)), paths))
+
+    def _consume(self, decisions: Sequence[Decision], left: dict[str, Value], prefix: str) -> None:
+        for decision in decisions:
+            path = prefix + decision.name
+            if path not in left:
+                raise GenotypeError(f"genotype lacks the decision {path!r} of space {self.name!r}")
+            try:
+                taken = decision.taken(left.pop(path))
+            except SupernetError as error:
+                raise GenotypeError(str(error).replace(repr(decision.name), repr(path), 1)) from None
+            for option in taken:
+                self._consume(decision.options[option], left, f"{path}/{option}/")
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The relaxed view: here one row a decision."""
+        return tuple(Table(path, (path,), tuple(decision.options)) for path, decision in walk(self.root))
+
+    def active(self, genotype: Genotype) -> Active:
+        """What `genotype` runs, in the relaxed view; tables of closed decisions run nothing."""
+        self.validate(genotype)
+        active: Active = {table.name: [] for table in self.tables}
+        for path, decision in walk(self.root):
+            if path in genotype.decisions:
+                names = list(decision.options)
+                active[path] = [(0, names.index(name)) for name in decision.taken(genotype.decisions[path])]
+        return active
+
+    def project(self, strengths: Strengths) -> Genotype:
+        """The point that the strengths of the relaxed view describe; raises SupernetError where they are not numbers."""
+        self.check_strengths(strengths)
+        point: dict[str, Value] = {}
+        self._strongest(self.root, strengths, "", point)
+        return self.genotype(point)
+
+    def _strongest(
+        self, decisions: Sequence[Decision], strengths: Strengths, prefix: str, point: dict[str, Value]
+    ) -> None:
+        for decision in decisions:
+            path, names = prefix + decision.name, list(decision.options)
+            row = strengths[path][0]
+            best = sorted(range(len(row)), key=lambda i: -row[i])  # stable: of equals the first
+            taken = tuple(names[i] for i in sorted(best[: decision.k if isinstance(decision, KOf) else 1]))
+            point[path] = taken if isinstance(decision, KOf) else taken[0]
+            if isinstance(decision, Integer):
+                point[path] = int(taken[0])
+            for option in taken:
+                self._strongest(decision.options[option], strengths, f"{path}/{option}/", point)
+
+    def check_strengths(self, strengths: Strengths) -> None:
+        """Raises SupernetError where `strengths` lacks a table, has another shape or holds a NaN."""
+        for table in self.tables:
+            rows = strengths.get(table.name)
+            if rows is None or (len(rows), *{len(row) for row in rows}) != table.shape:
+                raise SupernetError(f"strengths of table {table.name!r} must have the shape {table.shape}")
+            if any(isnan(value) for row in rows for value in row):
+                raise SupernetError(f"table {table.name!r} holds NaN: the search has diverged; lower alphas.lr or weights.lr")
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
