@@ -1,0 +1,73 @@
+"""Differentiable neural architecture search: a space, a search, a plain network and a genotype.
+
+The public names below are loaded when they are first used (PEP 562), so that ``import supernet`` costs milliseconds and
+does not load torch.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import export_model, retrain, search
+    from .errors import SupernetError
+    from .network import Supernet, build
+    from .space import Genotype, Space, get_space, published
+    from .space.choice import Choice
+
+__all__ = [
+    "Choice",
+    "Genotype",
+    "Space",
+    "Supernet",
+    "SupernetError",
+    "__version__",
+    "build",
+    "export_model",
+    "get_space",
+    "published",
+    "retrain",
+    "search",
+]
+
+__version__ = "0.1.0"
+
+# Public name -> module of this package that defines it. No name may be that of a subpackage: importing the subpackage
+# `supernet.export` sets the attribute `export` here, which would hide a function of that name; hence `export_model`.
+_HOME = {
+    "Choice": "space.choice",
+    "Genotype": "space",
+    "Space": "space",
+    "Supernet": "network",
+    "SupernetError": "errors",
+    "build": "network",
+    "export_model": "api",
+    "get_space": "space",
+    "published": "space",
+    "retrain": "api",
+    "search": "api",
+}
+
+
+def _join_checkout() -> None:
+    """In a bare checkout `ops`, `cuda_kernels` and `conf` lie beside this folder, not in it: look there too."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(here)
+    installed = os.path.isdir(os.path.join(here, "ops"))
+    if not installed and all(os.path.isdir(os.path.join(root, room)) for room in ("ops", "cuda_kernels", "conf")):
+        __path__.append(root)
+
+
+_join_checkout()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
