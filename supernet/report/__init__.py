@@ -1,0 +1,1 @@
+"""Showing results: drawings of cells and of mixing weights."""

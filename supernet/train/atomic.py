@@ -1,0 +1,107 @@
+"""Files that are whole or absent, whenever the process or the machine dies.
+
+Written aside in the same folder, flushed, renamed over the target, then the folder itself flushed: without the last
+step a power cut can undo the rename. What is written aside is called `.tmp-<pid>-...`; `sweep` removes the leavings of
+dead processes.
+"""
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["plain", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json", "write_text"]
+
+_TMP = re.compile(r"^\.tmp-(\d+)-")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Replaces `path` by `data` in one step; its folder must exist. Raises OSError and leaves `path` as it was."""
+    target = Path(path)
+    aside = tmp_path(target)
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `plain(value)`, indented; the keys keep their order."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON can hold: numbers of numpy and torch become plain ones, non-finite ones a string.
+
+    The strings are `NaN`, `Infinity` and `-Infinity`, which `float(...)` reads; JSON itself has no such numbers, and
+    strict readers refuse the file where Python writes them bare.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def tmp_path(target: Path) -> Path:
+    """Where this process writes `target` aside: in the same folder, because a rename cannot cross file systems."""
+    return target.with_name(f".tmp-{os.getpid()}-{target.name}")
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Flushes the entries of a folder (renames, new files); does nothing where the system cannot open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Removes what dead processes, or this one, left half written in `folder`.
+
+    A live process of that number keeps its files: it may be writing them. (Where the number was given to a stranger
+    the files stay until it ends, which costs room and nothing else.)
+    """
+    for entry in Path(folder).iterdir():
+        found = _TMP.match(entry.name)
+        if found is None or (int(found[1]) != os.getpid() and _alive(int(found[1]))):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it exists and belongs to someone else
+        return True
+    return True
