@@ -1,7 +1,7 @@
 """Plain convolutions: ReLU-Conv-BN of NAS-Bench-201 (arXiv:2001.00326, section 2.1) and the 1x7-7x1 pair of NASNet.
 
-    nor_conv_kxk  = [ReLU, conv kxk stride s pad k//2, BN]
-    conv_7x1_1x7  = [ReLU, conv 1x7 stride (1, s), conv 7x1 stride (s, 1), BN]      (arXiv:1707.07012, appendix A)
+nor_conv_kxk  = [ReLU, conv kxk stride s pad k//2, BN]
+conv_7x1_1x7  = [ReLU, conv 1x7 stride (1, s), conv 7x1 stride (s, 1), BN]      (arXiv:1707.07012, appendix A)
 """
 
 from functools import partial

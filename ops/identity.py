@@ -1,8 +1,8 @@
 """Skip connections and the zero operation of DARTS (arXiv:1806.09055, section 3.1).
 
-    skip_connect = identity where stride is 1 and channels agree,
-                   FactorizedReduce where stride is 2, ReLU-Conv1x1-BN where only the channels differ
-    none         = zeros of the output's shape
+skip_connect = identity where stride is 1 and channels agree,
+               FactorizedReduce where stride is 2, ReLU-Conv1x1-BN where only the channels differ
+none         = zeros of the output's shape
 """
 
 import torch

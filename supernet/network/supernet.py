@@ -8,6 +8,7 @@ Alphas are parameters and so part of the state dict, one table [E, O] a name.
 # B batch, E edges, O operations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -28,6 +29,8 @@ from .seeding import seeded
 
 __all__ = ["Supernet"]
 
+log = logging.getLogger(__name__)
+
 ALPHA_SCALE = 1e-3  # standard deviation of the initial alphas (DARTS, the authors' code)
 
 
@@ -43,7 +46,9 @@ class Supernet(nn.Module):
         super().__init__()
         macro = macro_of(space)
         check_arguments(macro.relaxed, arguments, f"the {space.name!r} supernet")
-        defaults = {k: v.default for k, v in inspect.signature(macro.relaxed).parameters.items() if v.kind is v.KEYWORD_ONLY}
+        defaults = {
+            k: v.default for k, v in inspect.signature(macro.relaxed).parameters.items() if v.kind is v.KEYWORD_ONLY
+        }
         self.space, self.arguments = space, defaults | arguments
         with seeded(seed):
             self.body = macro.relaxed(space, make_executor(executor), **arguments)
@@ -70,7 +75,7 @@ class Supernet(nn.Module):
         return list(self.body.parameters())
 
     def mixing(self) -> dict[str, Tensor]:
-        """p [E, O] of each table: of the activated genotype, else of the alphas."""
+        """P [E, O] of each table: of the activated genotype, else of the alphas."""
         if self._fixed is not None:
             return {name: p for name, (p, _) in self._fixed.items()}
         return {name: self.relaxation(alpha) for name, alpha in self.alpha.items()}
@@ -104,6 +109,13 @@ class Supernet(nn.Module):
         """Go back to the alphas."""
         self._fixed = None
 
+    def require_double_backward(self, who: str) -> None:
+        """Take the reference executor where the present one cannot be differentiated twice, and log it."""
+        body = cast(Body, self.body)
+        if body.executor is not None and not body.executor.double_backward:
+            log.warning("%s needs double backward: executor=reference in place of %s", who, body.executor.name)
+            body.executor = make_executor("reference")
+
     def strengths(self) -> dict[str, list[list[float]]]:
         """The relaxation of the alphas as plain numbers, for projections and logs."""
         return {name: self.relaxation(alpha.detach()).tolist() for name, alpha in self.alpha.items()}
@@ -127,6 +139,5 @@ class Supernet(nn.Module):
 
 
 def softmax(alpha: Tensor) -> Tensor:
-    """p = softmax(alpha) over the options of each row (DARTS, equation 2)."""
+    """P = softmax(alpha) over the options of each row (DARTS, equation 2)."""
     return torch.softmax(alpha, dim=-1)
-

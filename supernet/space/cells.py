@@ -41,7 +41,7 @@ class Edge:
 class CellSpace(Space):
     """What both families share: the edges, the relaxed tables, the graphs and their canonical form.
 
-    `reductions` names the kinds whose input edges have stride 2, where even `skip_connect` is an operation with weights.
+    `reductions` names the kinds whose input edges have stride 2, where even `skip_connect` has weights.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class CellSpace(Space):
         if not 1 <= nodes <= MOST_NODES:
             raise SupernetError(f"space {name!r}: nodes={nodes} must lie in 1..{MOST_NODES}")
         if not operations or len(set(operations)) < len(operations):
-            raise SupernetError(f"space {name!r}: operations {list(operations)[:20]} must be different names, at least one")
+            raise SupernetError(
+                f"space {name!r}: operations {list(operations)[:20]} must be different names, at least one"
+            )
         self.kinds, self.inputs, self.nodes = tuple(kinds), inputs, nodes
         self.operations, self.reductions = tuple(operations), tuple(reductions)
         pairs = [(j, i) for i in range(inputs, inputs + nodes) for j in range(i)]
@@ -95,7 +97,9 @@ class CellSpace(Space):
         self.validate(genotype)
         targets = range(self.inputs, self.inputs + self.nodes)
         return {
-            kind: CellGraph(self.inputs, tuple(tuple(self._terms(kind, i, genotype.decisions)) for i in targets), self.concat)
+            kind: CellGraph(
+                self.inputs, tuple(tuple(self._terms(kind, i, genotype.decisions)) for i in targets), self.concat
+            )
             for kind in self.kinds
         }
 
@@ -126,7 +130,7 @@ class TopKCells(CellSpace):
         super().__init__(name, args, projection="top2" if k == 2 else f"top{k}", **shared)
 
     def _decisions(self, kind: str) -> list[Decision]:
-        op: tuple[Decision, ...] = (OneOf("op", {name: () for name in self.kept}),)
+        op: tuple[Decision, ...] = (OneOf("op", dict.fromkeys(self.kept, ())),)
         return [
             KOf(f"{kind}/node{i}/inputs", {str(j): op for j in range(i)}, min(self.k, i))
             for i in range(self.inputs, self.inputs + self.nodes)
@@ -138,7 +142,7 @@ class TopKCells(CellSpace):
         return [Term(str(decisions[f"{path}/{j}/op"]), int(j)) for j in taken] if isinstance(taken, tuple) else []
 
     def project(self, strengths: Strengths) -> Genotype:
-        """Per node the k edges with the strongest operation other than `none` (DARTS, section 2.4); ties to the first."""
+        """Per node the k edges with the strongest operation but `none` (DARTS, section 2.4); ties to the first."""
         self.check_strengths(strengths)
         columns = [self.operations.index(op) for op in self.kept]
         point: dict[str, Value] = {}
@@ -167,7 +171,7 @@ class EdgeCells(CellSpace):
         return (self.inputs + self.nodes - 1,)
 
     def _decisions(self, kind: str) -> list[Decision]:
-        return [OneOf(f"{kind}/{edge.name}", {op: () for op in self.operations}) for edge in self.edges]
+        return [OneOf(f"{kind}/{edge.name}", dict.fromkeys(self.operations, ())) for edge in self.edges]
 
     def _terms(self, kind: str, target: int, decisions: Mapping[str, Value]) -> list[Term]:
         return [Term(str(decisions[f"{kind}/{edge.name}"]), edge.source) for edge in self.incoming(target)]

@@ -29,11 +29,15 @@ class Choice(nn.Module):
     options that are no modules, and for two options that build the same thing.
     """
 
-    def __init__(self, options: Mapping[str, Option] | Sequence[Option], *, share: str | None = None, k: int = 1) -> None:
+    def __init__(
+        self, options: Mapping[str, Option] | Sequence[Option], *, share: str | None = None, k: int = 1
+    ) -> None:
         super().__init__()
         named = options if isinstance(options, Mapping) else {str(i): option for i, option in enumerate(options)}
         if not named or not 1 <= k <= len(named):
-            raise SupernetError(f"Choice of k={k} of {len(named)} options: needs at least one option and 1 <= k <= options")
+            raise SupernetError(
+                f"Choice of k={k} of {len(named)} options: needs at least one option and 1 <= k <= options"
+            )
         for name in named:
             if not isinstance(name, str) or not name or "/" in name or "." in name:
                 raise SupernetError(f"Choice: option name {name!r} must be a non-empty string without '/' and '.'")
@@ -115,7 +119,9 @@ def _tree(module: nn.Module, prefix: str, shared: dict[str, Decision]) -> list[D
         if choice.share is None:
             found.append(decision)
         elif shared.setdefault(choice.share, decision) != decision:
-            raise SupernetError(f"choices that share {choice.share!r} must have the same options in the same order and k")
+            raise SupernetError(
+                f"choices that share {choice.share!r} must have the same options in the same order and k"
+            )
     return found
 
 

@@ -29,7 +29,9 @@ class Decision:
         if not self.name or not self.options:
             raise SupernetError(f"decision {self.name!r} needs a name and at least one option")
         if any("/" in option or not option for option in self.options):
-            raise SupernetError(f"decision {self.name!r}: option names {list(self.options)} must not be empty or hold '/'")
+            raise SupernetError(
+                f"decision {self.name!r}: option names {list(self.options)} must not be empty or hold '/'"
+            )
 
     def taken(self, value: Value) -> tuple[str, ...]:
         """The options that `value` opens; raises SupernetError where it is no value of this decision."""

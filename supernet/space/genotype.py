@@ -93,7 +93,7 @@ class Genotype:
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
-        """The genotype in `text`; raises GenotypeError for wrong types, unknown or repeated keys, NaN, size or depth."""
+        """The genotype in `text`; raises GenotypeError for wrong types, foreign or repeated keys, NaN, size, depth."""
         if len(text) > MOST_BYTES:
             raise GenotypeError(f"genotype text of {len(text)} characters; at most {MOST_BYTES} are read")
         if _depth(text) > MOST_DEPTH:
@@ -103,7 +103,9 @@ class Genotype:
         except (json.JSONDecodeError, RecursionError) as error:
             raise GenotypeError(f"genotype is not JSON: {_reason(error)}") from None
         except ValueError as error:  # a whole number of thousands of digits
-            raise error if isinstance(error, GenotypeError) else GenotypeError("genotype holds a number too long to read")
+            raise (
+                error if isinstance(error, GenotypeError) else GenotypeError("genotype holds a number too long to read")
+            )
         if not isinstance(data, dict):
             raise GenotypeError(f"a genotype is a JSON object, not {type(data).__name__}")
         for key in data:

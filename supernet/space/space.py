@@ -70,7 +70,9 @@ class Space:
         if not paths:
             raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network")
         if max(paths.values()) > 1:
-            raise SupernetError(f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}")
+            raise SupernetError(
+                f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}"
+            )
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size:,})"
@@ -198,7 +200,9 @@ class Space:
             if rows is None or (len(rows), *{len(row) for row in rows}) != table.shape:
                 raise SupernetError(f"strengths of table {table.name!r} must have the shape {table.shape}")
             if any(isnan(value) for row in rows for value in row):
-                raise SupernetError(f"table {table.name!r} holds NaN: the search has diverged; lower alphas.lr or weights.lr")
+                raise SupernetError(
+                    f"table {table.name!r} holds NaN: the search has diverged; lower alphas.lr or weights.lr"
+                )
 
 
 def _digest(parts: list[Any]) -> str:

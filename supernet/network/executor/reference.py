@@ -1,6 +1,6 @@
 """The oracle: each operation on its own, in the order of the tables. Slow and clear.
 
-    node_i = sum over edges j -> i, operations o:  p[j -> i, o] * o(state_j)
+node_i = sum over edges j -> i, operations o:  p[j -> i, o] * o(state_j)
 """
 # B batch, C channels, H height, W width, E edges, O operations
 

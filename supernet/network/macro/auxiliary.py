@@ -1,4 +1,4 @@
-"""The auxiliary head of DARTS (and NASNet before it): a second classifier on the feature map at two thirds of the depth.
+"""The auxiliary head of DARTS: a second classifier on the feature map at two thirds of the depth.
 
     [ReLU, AvgPool 5x5, conv1x1 to 128, BN, ReLU, conv2x2 to 768, BN, ReLU, linear]
 

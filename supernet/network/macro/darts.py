@@ -60,7 +60,9 @@ class DartsBody(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(space, CellSpace):
-            raise SupernetError(f"space {space.name!r} has no relaxed network; its genotypes can be built and retrained")
+            raise SupernetError(
+                f"space {space.name!r} has no relaxed network; its genotypes can be built and retrained"
+            )
         self.executor = executor
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))

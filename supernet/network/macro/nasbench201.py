@@ -1,6 +1,6 @@
 """The NAS-Bench-201 macro structure (arXiv:2001.00326): three stages of N cells with residual reductions between.
 
-    stem conv3x3 to C, BN | N cells C | block to 2C | N cells 2C | block to 4C | N cells 4C | BN, ReLU, pool, linear
+    stem conv3x3 to C, BN | N cells C | block | N cells 2C | block | N cells 4C | BN, ReLU, pool, linear
 
 The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside an average pool 2x2 and a conv1x1 without norm.
 """

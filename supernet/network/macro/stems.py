@@ -1,8 +1,8 @@
 """Stems of the DARTS networks (arXiv:1806.09055, and the authors' code).
 
-    cifar     conv3x3 to `multiplier` C, BN; both inputs of the first cell
-    imagenet  stem0 = [conv3x3 s2 to C/2, BN, ReLU, conv3x3 s2 to C, BN], stem1 = [ReLU, conv3x3 s2, BN];
-              the first cell reads stem0 and stem1, so its first input is twice as large
+cifar     conv3x3 to `multiplier` C, BN; both inputs of the first cell
+imagenet  stem0 = [conv3x3 s2 to C/2, BN, ReLU, conv3x3 s2 to C, BN], stem1 = [ReLU, conv3x3 s2, BN];
+          the first cell reads stem0 and stem1, so its first input is twice as large
 """
 
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""NAS-Bench-201 (Dong, Yang; arXiv:2001.00326): one cell of four nodes and six edges, five operations, 5^6 = 15,625 points.
+"""NAS-Bench-201 (Dong, Yang; arXiv:2001.00326): a cell of four nodes and six edges, five operations, 5^6 = 15,625 points.
 
 Its string form lists, node by node, the operation of each incoming edge: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 """
@@ -46,8 +46,12 @@ def from_string(text: str) -> Genotype:
         terms = node.removeprefix("|").removesuffix("|").split("|")
         found = [_TERM.fullmatch(term) for term in terms]
         if f"|{'|'.join(terms)}|" != node or [m and m[2] for m in found] != [str(j) for j in range(target)]:
-            raise GenotypeError(f"{text[:120]!r} is no NAS-Bench-201 string: node {target} must read |op~0|...|op~{target - 1}|")
+            raise GenotypeError(
+                f"{text[:120]!r} is no NAS-Bench-201 string: node {target} must read |op~0|...|op~{target - 1}|"
+            )
         decisions |= {f"cell/{m[2]}-{target}": m[1] for m in found if m}
     if len(nodes) != space.nodes:
-        raise GenotypeError(f"{str(text)[:120]!r} is no NAS-Bench-201 string: it needs {space.nodes} nodes joined by '+'")
+        raise GenotypeError(
+            f"{str(text)[:120]!r} is no NAS-Bench-201 string: it needs {space.nodes} nodes joined by '+'"
+        )
     return space.genotype(decisions)

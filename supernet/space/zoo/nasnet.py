@@ -1,4 +1,4 @@
-"""The NASNet space (Zoph et al.; arXiv:1707.07012), as its cells and AmoebaNet's (arXiv:1802.01548) are published in DARTS.
+"""The NASNet space (Zoph et al.; arXiv:1707.07012), with AmoebaNet's cells (arXiv:1802.01548) as DARTS has them.
 
 Five nodes a cell; each is the sum of two terms, and each term chooses any earlier state and an operation, so that a
 state may be taken twice. The output joins the nodes that no other node reads.
@@ -42,7 +42,7 @@ class NasnetCells(Space):
             for side in ("left", "right")
             for decision in (
                 OneOf(f"{kind}/node{node}/{side}/input", {str(j): () for j in range(node)}),
-                OneOf(f"{kind}/node{node}/{side}/op", {op: () for op in OPERATIONS}),
+                OneOf(f"{kind}/node{node}/{side}/op", dict.fromkeys(OPERATIONS, ())),
             )
         ]
         super().__init__(root, name="nasnet", macro="darts")

@@ -1,0 +1,6 @@
+"""Discretisers: a trained supernet to one genotype."""
+
+from . import argmax, top2
+from .registry import DISCRETISERS
+
+__all__ = ["DISCRETISERS", "argmax", "top2"]

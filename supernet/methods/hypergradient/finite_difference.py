@@ -1,0 +1,48 @@
+"""Second-order hypergradient by finite differences (DARTS, arXiv:1806.09055, equations 7 and 8).
+
+    w'     = w - xi (m b + grad_w L_tr(w, a) + d w)                          virtual step, see problem.py
+    v      = grad_w' L_val(w', a),   eps = r / ||v||,   w+- = w +- eps v
+    result = grad_a L_val(w', a) - xi [grad_a L_tr(w+, a) - grad_a L_tr(w-, a)] / (2 eps)
+
+The error of the second term is of the order r^2.
+"""
+
+from typing import ClassVar
+
+import torch
+
+from ..part import Part
+from .problem import Estimate, Problem, frozen, gradient
+from .registry import HYPERGRADIENTS
+
+__all__ = ["FiniteDifference"]
+
+
+@HYPERGRADIENTS.register("finite_difference")
+class FiniteDifference(Part):
+    """`r` is the length of the step to either side; .01 is the authors' value."""
+
+    double_backward: ClassVar[bool] = False
+    uses_training_batch: ClassVar[bool] = True
+
+    def __init__(self, r: float = 1e-2) -> None:
+        self.r = r
+
+    def __call__(self, problem: Problem) -> Estimate:
+        with frozen(problem.alphas):
+            slope = gradient(problem.train_loss(), problem.weights)
+        with problem.at(problem.virtual_weights(slope)):
+            loss = problem.val_loss()
+            both = gradient(loss, [*problem.alphas, *problem.weights])
+        direct, v = both[: len(problem.alphas)], both[len(problem.alphas) :]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v]))
+        eps = self.r / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        sides = []
+        for sign in (1, -1):
+            with (
+                problem.at([w + sign * eps * x for w, x in zip(problem.weights, v, strict=True)]),
+                frozen(problem.weights),
+            ):
+                sides.append(gradient(problem.train_loss(), problem.alphas))
+        implicit = [-problem.lr * (plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
+        return Estimate(direct, implicit, loss.detach())

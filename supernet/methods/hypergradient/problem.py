@@ -1,0 +1,114 @@
+"""The bilevel problem at one step, and the virtual step on the weights that second-order estimates share.
+
+min over a of L_val(w*(a), a)   with   w*(a) = argmin over w of L_tr(w, a)
+
+virtual step of SGD with momentum m, weight decay d and learning rate xi, whose buffer is b:
+w'(a) = w - xi * (m b + grad_w L_tr(w, a) + d w)
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Estimate", "Problem", "frozen", "frozen_statistics", "gradient"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Losses as functions of the present parameters, and what the weights' optimiser would do with them.
+
+    `train_loss` and `val_loss` run the network on this step's two batches. `momentum_buffers` has one entry a weight,
+    None before its first step, when SGD's buffer is still empty.
+    """
+
+    weights: Sequence[Tensor]
+    alphas: Sequence[Tensor]
+    train_loss: Callable[[], Tensor]
+    val_loss: Callable[[], Tensor]
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    momentum_buffers: Sequence[Tensor | None] = field(default_factory=tuple)
+
+    @torch.no_grad()
+    def virtual_weights(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """W' for the training gradients at the present weights."""
+        buffers = self.momentum_buffers or [None] * len(self.weights)
+        stepped = []
+        for w, g, b in zip(self.weights, gradients, buffers, strict=True):
+            step = g + self.weight_decay * w
+            stepped.append(w - self.lr * (step if b is None else step + self.momentum * b))
+        return stepped
+
+    @contextmanager
+    def at(self, weights: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, the network has these weights; afterwards its own again, to the bit."""
+        with torch.no_grad():
+            own = [w.detach().clone() for w in self.weights]
+            _assign(self.weights, weights)
+        try:
+            yield
+        finally:
+            _assign(self.weights, own)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """dL_val/dalpha = direct + implicit, one tensor a table; `implicit` is None for first-order estimates."""
+
+    direct: list[Tensor]
+    implicit: list[Tensor] | None
+    val_loss: Tensor
+
+    @property
+    def total(self) -> list[Tensor]:
+        """The gradient that the alphas' optimiser takes."""
+        if self.implicit is None:
+            return self.direct
+        return [d + i for d, i in zip(self.direct, self.implicit, strict=True)]
+
+
+def gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """D loss / d parameters, zeros where a parameter takes no part."""
+    found = torch.autograd.grad(loss, list(parameters), allow_unused=True, create_graph=create_graph)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+
+
+@contextmanager
+def frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, no gradient is computed, and nothing is kept for one, with respect to `parameters`."""
+    needed = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p, needs in zip(parameters, needed, strict=True):
+            p.requires_grad_(needs)
+
+
+@contextmanager
+def frozen_statistics(net: nn.Module) -> Iterator[None]:
+    """Inside, batch norms normalise by the batch but leave their running statistics alone.
+
+    So the statistics that evaluation uses follow the weight steps only, and no virtual step or validation batch leaks
+    into them.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+
+
+@torch.no_grad()
+def _assign(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for w, value in zip(weights, values, strict=True):
+        w.copy_(value)

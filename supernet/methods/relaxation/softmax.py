@@ -1,0 +1,21 @@
+"""Softmax relaxation (DARTS, arXiv:1806.09055, equation 2).
+
+p[e, o] = exp(alpha[e, o]) / sum_o' exp(alpha[e, o'])
+"""
+
+import torch
+from torch import Tensor
+
+from ..part import Part
+from .registry import RELAXATIONS
+
+__all__ = ["Softmax"]
+
+
+@RELAXATIONS.register("softmax")
+class Softmax(Part):
+    """A distribution over the options of each row."""
+
+    def __call__(self, alpha_EO: Tensor) -> Tensor:
+        """P of the same shape; each row sums to 1."""
+        return torch.softmax(alpha_EO, dim=-1)

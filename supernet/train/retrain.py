@@ -1,0 +1,197 @@
+"""The stage `retrain`: one genotype's discrete network, trained from scratch with timm's recipe parts.
+
+Optimisers, schedulers, augmentation policies, mixup and the weight average are timm's, named as timm names them. The
+defaults are the DARTS recipe (arXiv:1806.09055, section 3.2): SGD with cosine, drop path growing linearly over the
+epochs, an auxiliary loss of weight 0.4, clipping at 5. Selection reads validation samples only.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from timm.data import Mixup, create_transform
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from ..errors import SupernetError
+from ..network import build_from
+from ..network.macro import macro_of
+from ..space import Genotype, Space
+from .config import RecipeConfig, RetrainConfig
+from .data.loader import CountedLoader, EvalLoader
+from .data.sources import ImageInfo, View
+from .data.splits import Splits
+from .device import autocast
+from .evaluate import evaluate
+from .fit import fit_arguments
+from .log import RunLog
+from .task import Task
+
+__all__ = ["RetrainProgram"]
+
+
+class RetrainProgram:
+    """Trains on the training part, selects on the validation part; with none of the latter the last epoch counts."""
+
+    stage = "retrain"
+
+    def __init__(
+        self, config: RetrainConfig, space: Space, genotype: Genotype, splits: Splits, task: Task, device: torch.device
+    ) -> None:
+        self.config, self.recipe, self.task, self.device = config, config.recipe, task, device
+        self.space, self.genotype = space, genotype
+        discrete = macro_of(space).discrete
+        self.arguments = fit_arguments(discrete, config.network, splits.info, task)
+        if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
+            self.arguments = {"auxiliary": True, **self.arguments}
+        self.net = build_from(space, genotype, seed=config.seed, **self.arguments).to(device)
+        if device.type == "cuda":
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        train, val = splits.for_retrain(config.val_fraction)
+        self.train = CountedLoader(
+            self._transformed(train, splits.info),
+            batch_size=config.batch_size,
+            seed=config.seed,
+            stream="retrain",
+            workers=config.data.workers,
+            device=device,
+        )
+        self.val = (
+            EvalLoader(val, batch_size=config.batch_size, workers=config.data.workers, device=device) if val else None
+        )
+        self.steps = len(self.train)
+        self.optimizer = self._optimizer()
+        self.scheduler = self._scheduler()
+        self.ema = ModelEmaV3(self.net, decay=self.recipe.ema) if self.recipe.ema else None
+        self.mixup = _mixup(self.recipe, task.outputs)
+
+    def _transformed(self, view: View, info: ImageInfo) -> View:
+        if not self.recipe.auto_augment:
+            return view
+        size = (info.in_chans, info.image_size, info.image_size)
+        if info.in_chans != 3:
+            raise SupernetError("recipe.auto_augment works on RGB images; set data.in_chans=3 or leave it out")
+        transform = create_transform(
+            size, is_training=True, auto_augment=self.recipe.auto_augment, mean=info.mean, std=info.std, scale=(0.35, 1.0)
+        )
+        return view.with_transform(transform)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        try:
+            return create_optimizer_v2(
+                self.net,
+                opt=recipe.opt,
+                lr=recipe.lr,
+                weight_decay=recipe.weight_decay,
+                momentum=recipe.momentum,
+                filter_bias_and_bn=recipe.filter_bias_and_bn,
+                layer_decay=recipe.layer_decay,
+            )
+        except (AssertionError, ValueError) as error:
+            raise SupernetError(
+                f"recipe.opt={recipe.opt!r} is no optimiser of timm ({str(error)[:80]}); timm.optim.list_optimizers() "
+                "lists them"
+            ) from None
+
+    def _scheduler(self) -> Any:
+        recipe = self.recipe
+        scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            sched=recipe.sched,
+            num_epochs=self.config.epochs,
+            min_lr=recipe.min_lr,
+            warmup_epochs=recipe.warmup_epochs,
+            warmup_lr=recipe.warmup_lr,
+            warmup_prefix=True,  # the schedule begins behind the warm-up, which is part of the epochs
+            decay_rate=recipe.decay_rate,
+            decay_epochs=recipe.decay_epochs,
+            step_on_epochs=False,
+            updates_per_epoch=self.steps,
+        )
+        if scheduler is None:
+            raise SupernetError(f"recipe.sched={recipe.sched!r} is no schedule of timm; try cosine, step, multistep, poly")
+        return scheduler
+
+    def start(self) -> None:
+        """Nothing beyond construction."""
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        return self.train.epoch(epoch, start)
+
+    def step(self, batch: Any, epoch: int, step: int) -> dict[str, dict[str, Tensor]]:
+        self.net.train()
+        self.scheduler.step_update(num_updates=step)
+        if hasattr(self.net, "set_drop_path"):
+            self.net.set_drop_path(self.recipe.drop_path * epoch / self.config.epochs)
+        inputs, targets = self.task.unpack(batch)
+        mixed = targets
+        if self.mixup is not None and len(inputs) % 2 == 0:
+            inputs, mixed = self.mixup(inputs, targets)
+        if self.device.type == "cuda":
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.config.amp):
+            outputs = self.net(inputs)
+            logits, extra = outputs if isinstance(outputs, tuple) else (outputs, None)
+            loss = self.task.loss(logits.float(), mixed, training=True)
+            if extra is not None:
+                loss = loss + self.recipe.auxiliary * self.task.loss(extra.float(), mixed, training=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.net, step=step)
+        return {"train": self.task.sums(logits.detach().float(), targets)}
+
+    def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
+        return {f"{phase}/{k}": v for phase, totals in sums.items() for k, v in self.task.metrics(totals).items()}
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is measured and exported: the weight average where there is one."""
+        return self.ema.module if self.ema is not None else self.net
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Metrics of the validation part, and the learning rate of the epoch's last step."""
+        found: dict[str, Any] = {"lr": self.optimizer.param_groups[0]["lr"]}
+        if self.val is not None:
+            with autocast(self.device, self.config.amp):
+                val = evaluate(self.model, self.task, self.val)
+            found |= {f"val/{name}": value for name, value in val.items()}
+        return found
+
+    def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+        """By the task's metric on the validation part; the later of equals, and always the last without that part."""
+        key = f"val/{self.task.selects}"
+        if best is None or key not in metrics:
+            return True
+        return bool(metrics[key] >= best[key] if self.task.maximise else metrics[key] <= best[key])
+
+    def show(self, run_log: RunLog, step: int, epoch: int) -> None:
+        """Nothing to draw: the cells are the search's."""
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state | ({"ema": self.ema.module.state_dict()} if self.ema is not None else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+
+    def close(self) -> None:
+        self.train.close()
+        if self.val is not None:
+            self.val.close()
+
+
+def _mixup(recipe: RecipeConfig, classes: int) -> Any:
+    if not (recipe.mixup or recipe.cutmix):
+        return None
+    return Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes)

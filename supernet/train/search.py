@@ -1,0 +1,134 @@
+"""The stage `search`: train a supernet bilevel, measure it after each epoch, discretise it at the end."""
+
+# E edges, O operations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..methods import DISCRETISERS
+from ..network import Supernet
+from ..network.macro import macro_of
+from ..report.show import show_supernet
+from ..space import Genotype, Space
+from .bilevel import BilevelStep
+from .config import SearchConfig
+from .data.loader import CountedLoader, CyclingLoader, EvalLoader
+from .data.splits import Splits
+from .device import autocast
+from .evaluate import evaluate
+from .fit import fit_arguments
+from .log import RunLog
+from .task import Task
+
+__all__ = ["SearchProgram"]
+
+
+class SearchProgram:
+    """Weights learn from one part of the training split and alphas from the other; the test split stays closed."""
+
+    stage = "search"
+
+    def __init__(self, config: SearchConfig, space: Space, splits: Splits, task: Task, device: torch.device) -> None:
+        self.config, self.space, self.task, self.device = config, space, task, device
+        arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
+        self.net = Supernet(space, executor=config.executor, seed=config.seed, **arguments).to(device)
+        self.discretiser = DISCRETISERS[config.method.discretiser or space.projection]()
+        self.bilevel = BilevelStep(
+            self.net,
+            task,
+            method=config.method,
+            weights=config.weights,
+            alphas=config.alphas,
+            epochs=config.epochs,
+            amp=config.amp,
+        )
+        for_weights, for_alphas = splits.for_search(config.alpha_share)
+        shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "workers": config.data.workers}
+        self.train = CountedLoader(for_weights, stream="weights", device=device, **shared)
+        self.alphas = CyclingLoader(CountedLoader(for_alphas, stream="alphas", device=device, **shared))
+        self.val = EvalLoader(for_alphas, batch_size=config.batch_size, workers=config.data.workers, device=device)
+        self.steps = len(self.train)
+        self._drawn: Genotype | None = None
+
+    def start(self) -> None:
+        """Nothing beyond construction: weights and alphas are drawn from the seed."""
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        return self.train.epoch(epoch, start)
+
+    def step(self, batch: Any, epoch: int, step: int) -> dict[str, dict[str, Tensor]]:
+        learns = epoch >= self.config.method.warmup_epochs
+        return self.bilevel(batch, self.alphas.at(step) if learns else None, epoch)
+
+    def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
+        return {
+            f"{phase}/{name}": value
+            for phase, totals in sums.items()
+            for name, value in self.task.metrics(totals).items()
+        }
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Validation on the alphas' part, entropy and share of skips of each table, and the present genotype's hash."""
+        with autocast(self.device, self.config.amp):
+            val = evaluate(self.net, self.task, self.val)
+        found: dict[str, Any] = {f"val/{name}": value for name, value in val.items()}
+        for table in self.space.tables:
+            p_EO = self.net.relaxation(self.net.alpha[table.name].detach())
+            found[f"alpha/entropy/{table.name}"] = float(torch.special.entr(p_EO).sum(-1).mean())
+            if "skip_connect" in table.columns:
+                found[f"alpha/skip_share/{table.name}"] = float(p_EO[:, table.columns.index("skip_connect")].mean())
+        genotype = self.genotype()
+        ops = [name for row in self._taken(genotype).values() for name in row]
+        found["genotype/skip_share"] = sum(op == "skip_connect" for op in ops) / max(len(ops), 1)
+        found["genotype/hash"] = genotype.hash
+        found["lr"] = self.bilevel.lr(epoch)
+        return found
+
+    def _taken(self, genotype: Genotype) -> dict[str, list[str]]:
+        tables = {table.name: table for table in self.space.tables}
+        return {
+            name: [tables[name].columns[column] for _, column in taken]
+            for name, taken in self.space.active(genotype).items()
+        }
+
+    def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+        key = f"val/{self.task.selects}"
+        return best is None or (metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key]
+
+    def show(self, run_log: RunLog, step: int, epoch: int) -> None:
+        """Draw the cells when the genotype has changed, and always at the end."""
+        genotype = self.genotype()
+        if genotype != self._drawn or epoch + 1 == self.config.epochs:
+            show_supernet(run_log, step, self.net, genotype)
+            self._drawn = genotype
+
+    def genotype(self) -> Genotype:
+        """What the discretiser makes of the present state."""
+        return self.discretiser(self.net)
+
+    def result(self, metrics: Mapping[str, Any], versions: Mapping[str, Any]) -> Genotype:
+        """The genotype with where it came from."""
+        return self.genotype().with_origin(
+            method=self.config.method.name,
+            seed=self.config.seed,
+            epochs=self.config.epochs,
+            date=time.strftime("%Y-%m-%d", time.gmtime()),
+            versions=dict(versions),
+            metrics={k: v for k, v in metrics.items() if isinstance(v, int | float)},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bilevel": self.bilevel.state_dict(), "discretiser": self.discretiser.state_dict()}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.bilevel.load_state_dict(state["bilevel"])
+        self.discretiser.load_state_dict(state["discretiser"])  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.train.close()
+        self.alphas.close()
+        self.val.close()

@@ -1,0 +1,166 @@
+"""The stages as functions: open the data, build what is trained, run the loop, write the result.
+
+Each takes a configuration and may be handed a space, data and a task that the configuration cannot name. With
+`in_folder` it lives in a run folder, is found again and resumed there; a finished one only gives its result.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..network import Supernet
+from ..space import Genotype, Space, get_space, space_of
+from ..space.reference import find_genotype
+from .checkpoint import Checkpoints
+from .config import RetrainConfig, SearchConfig
+from .data.splits import Splits, open_data
+from .data.timm_eval import timm_test_loader
+from .device import autocast, pick, seed_everything, versions
+from .evaluate import evaluate
+from .loop import Loop
+from .retrain import RetrainProgram
+from .run import RunFolder
+from .search import SearchProgram
+from .task import ImageClassification, Task
+
+__all__ = ["Retrained", "Searched", "run_retrain", "run_search"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search gives. `metrics` are those of its last epoch; `done` is False where it was told to stop early."""
+
+    genotype: Genotype
+    net: Supernet
+    metrics: Mapping[str, Any]
+    seconds: float
+    done: bool
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What retraining gives: the selected network with its metrics, and what exporting it needs."""
+
+    model: nn.Module
+    genotype: Genotype
+    arguments: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    seconds: float
+    done: bool
+    folder: Path | None
+
+
+def run_search(
+    config: SearchConfig,
+    *,
+    space: Space | None = None,
+    splits: Splits | None = None,
+    task: Task | None = None,
+    in_folder: bool = True,
+    until: int | None = None,
+) -> Searched:
+    """Search to the end, or to step `until`; resumes where the run folder has a checkpoint."""
+    device = pick(config.device)
+    own = space is not None
+    space = space or get_space(config.space.name, **config.space.args)
+    splits = splits or open_data(config.data, config.seed)
+    task = task or ImageClassification(splits.info.num_classes)
+    run = RunFolder.open(config, "search", space.name if own else None) if in_folder else None
+    seed_everything(config.seed)
+    program = SearchProgram(config, space, splits, task, device)
+    outcome = _loop(program, config, run).run(until)
+    genotype = program.result(outcome.last, _brief(versions()))
+    if run is not None and outcome.done and not run.finished:
+        genotype.save(run.genotype_path)
+        run.finish({"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds})
+    elif run is not None and run.finished:
+        genotype = Genotype.load(run.genotype_path)
+    return Searched(
+        genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
+    )
+
+
+def run_retrain(
+    config: RetrainConfig,
+    *,
+    genotype: Genotype | None = None,
+    space: Space | None = None,
+    splits: Splits | None = None,
+    task: Task | None = None,
+    in_folder: bool = True,
+    until: int | None = None,
+) -> Retrained:
+    """Train a genotype's network to the end, or to step `until`; then open the test split, once, for the selected one."""
+    device = pick(config.device)
+    genotype, label = find_genotype(genotype or config.genotype)
+    space = space or space_of(genotype)
+    splits = splits or open_data(config.data, config.seed)
+    task = task or ImageClassification(splits.info.num_classes, smoothing=config.recipe.smoothing)
+    run = RunFolder.open(config, "retrain", label) if in_folder else None
+    seed_everything(config.seed)
+    program = RetrainProgram(config, space, genotype, splits, task, device)
+    loop = _loop(program, config, run)
+    outcome = loop.run(until)
+    if loop.checkpoints is not None and outcome.done:
+        _load_best(program, loop.checkpoints)
+    metrics = dict(outcome.best if outcome.done else outcome.last)
+    data = {key: value for key, value in asdict(splits.info).items() if key != "num_classes"}
+    if run is not None and run.finished:
+        metrics = run.result["metrics"]
+    elif outcome.done:
+        metrics |= _test(program, splits, task, config)
+        if run is not None:
+            genotype.save(run.genotype_path)
+            counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
+            run.finish({"genotype": genotype.hash, "metrics": metrics, "seconds": outcome.seconds, **counts})
+    return Retrained(
+        program.model,
+        genotype,
+        program.arguments,
+        data,
+        metrics,
+        outcome.seconds,
+        outcome.done,
+        run.path if run is not None else None,
+    )
+
+
+def _loop(program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None) -> Loop:
+    if run is not None:
+        log.info("run folder: %s", run.path)
+    return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log)
+
+
+def _load_best(program: RetrainProgram, checkpoints: Checkpoints) -> None:
+    found = checkpoints.best()
+    if found is not None:
+        program.load_state_dict(found[1]["program"])
+
+
+def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainConfig) -> dict[str, float]:
+    """Metrics of the test split, read through timm's own loader, so that they are what timm's `validate` would print."""
+    if not splits.has_test:
+        return {}
+    with splits.final_evaluation(), autocast(program.device, config.amp):
+        view = splits.test()
+        loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
+        batches = ([part.to(program.device) for part in batch] for batch in loader)
+        return {f"test/{name}": value for name, value in evaluate(program.model, task, batches).items()}
+
+
+def _parameters(net: nn.Module) -> int:
+    """Parameters of the network without the auxiliary head, which serves training only."""
+    return sum(p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary."))
+
+
+def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: found[key] for key in ("supernet", "torch", "python") if key in found}
+
