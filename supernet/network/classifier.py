@@ -29,6 +29,8 @@ class CellClassifier(nn.Module):
     num_classes: int
     cells: nn.ModuleList
     classifier: nn.Module
+    last: nn.Module  # behind the cells, where the macro structure has something there
+    auxiliary: Any  # a second head, or None, where the macro structure knows one
     feature_info: list[dict[str, Any]]
 
     def __init__(self, num_classes: int, global_pool: str = "avg", drop_rate: float = 0.0) -> None:
@@ -65,8 +67,8 @@ class CellClassifier(nn.Module):
     def run_cell(self, cell: nn.Module, *states: Tensor) -> Tensor:
         """The cell's output; with gradient checkpointing its inside is computed again in the backward."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(cell, *states, use_reentrant=False)  # type: ignore[no-any-return]
-        return cell(*states)  # type: ignore[no-any-return]
+            return checkpoint(cell, *states, use_reentrant=False)
+        return cell(*states)
 
     def get_classifier(self) -> nn.Module:
         """The last layer."""

@@ -1,0 +1,125 @@
+"""The model card of an exported folder: what it is, how to open it, and only numbers that were measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import __version__
+from ..space import SPACES, CellGraph, CellSpace, Genotype, space_of
+
+__all__ = ["write_card"]
+
+_HEAD = """---
+library_name: timm
+tags:
+- image-classification
+- timm
+- supernet
+- neural-architecture-search
+---
+"""
+
+_OPEN_TIMM = """```python
+import timm
+import supernet.timm_models  # registers the architecture with timm
+
+model = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+```
+
+`num_classes=`, `in_chans=`, `features_only=True` and timm's other arguments adapt it for fine-tuning. Without
+`pretrained=True` timm draws new weights."""
+
+_OPEN_OWN = """The network is of a class of its author's own, {space!r}, which timm does not know; with that class:
+
+```python
+from safetensors.torch import load_file
+from supernet import Genotype, Space
+from supernet.network import build_from
+
+model = build_from(Space({name}), Genotype.load("genotype.json"))
+model.load_state_dict(load_file("model.safetensors"))
+```"""
+
+_FILES = """`model.safetensors` holds the weights, `config.json` what timm reads, `genotype.json` the architecture."""
+
+
+def write_card(
+    genotype: Genotype,
+    *,
+    title: str,
+    parameters: int,
+    arguments: Mapping[str, Any],
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+    dropped: Sequence[str] = (),
+) -> str:
+    """The text of README.md.
+
+    `arguments` are those of the macro structure, `data` the preprocessing, `metrics` numbers by name; `dropped` names
+    parts of the trained network that the folder leaves out.
+    """
+    own = genotype.space not in SPACES
+    name = genotype.space if genotype.space.isidentifier() else "Net"
+    opening = _OPEN_OWN.format(space=genotype.space, name=name) if own else _OPEN_TIMM
+    sections = [
+        f"# {_line(title)}",
+        f"An image classifier with {parameters:,} parameters. Its architecture is the point `{genotype.hash}` of the "
+        f"search space `{_line(genotype.space)}`, written by supernet {__version__}.",
+        *(f"Left out of this folder, as it serves training alone: {part}." for part in dropped),
+        "## How to open it",
+        opening,
+        _FILES,
+        "## Results" if metrics else "",
+        _table(metrics) if metrics else "",
+        "## Architecture",
+        *_architecture(genotype),
+        _table(arguments) if arguments else "",
+        "## Input" if data else "",
+        _table({key: value for key, value in data.items() if key != "class_names"}) if data else "",
+        _classes(data.get("class_names") or ()),
+        "## Where the architecture comes from" if genotype.origin else "",
+        _table(genotype.origin) if genotype.origin else "",
+    ]
+    return _HEAD + "\n" + "\n\n".join(text for text in sections if text) + "\n"
+
+
+def _architecture(genotype: Genotype) -> list[str]:
+    """The cells, or the decisions of a space without cells."""
+    space = space_of(genotype) if genotype.space in SPACES else None
+    if isinstance(space, CellSpace):
+        return [f"{kind} cell:\n\n{_cell(graph)}" for kind, graph in space.graphs(genotype).items()]
+    return [_table(genotype.decisions)]
+
+
+def _cell(graph: CellGraph) -> str:
+    """One line a node, the states numbered inputs first."""
+    names = [f"input {i}" for i in range(graph.inputs)]
+    names += [f"node {graph.inputs + i}" for i in range(len(graph.nodes))]
+    lines = []
+    for i, terms in enumerate(graph.nodes):
+        summed = [f"{term.op}({names[term.source]})" for term in terms if term.op != "none"]
+        lines.append(f"    {names[graph.inputs + i]} = {' + '.join(summed) or '0'}")
+    return "\n".join([*lines, f"    output = {', '.join(names[i] for i in graph.concat)}"])
+
+
+def _classes(names: Sequence[str], most: int = 100) -> str:
+    if not names:
+        return ""
+    more = f", ... ({len(names)} in all; `config.json` has them)" if len(names) > most else ""
+    return f"Classes: {', '.join(_line(name) for name in names[:most])}{more}"
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    """A table of two columns."""
+    return "\n".join(["| | |", "|---|---|", *(f"| {_line(key)} | {_line(value)} |" for key, value in rows.items())])
+
+
+def _line(value: object) -> str:
+    """One line of text; values other than texts as JSON writes them."""
+    text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else _json(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,227 @@
+"""An exported model: a folder in timm's and Hugging Face's layout, whole or absent.
+
+    model.safetensors   weights            config.json   what timm.create_model("local-dir:...", pretrained=True) reads
+    genotype.json       the architecture   README.md     the model card
+
+Written aside in the same parent folder, flushed, and renamed.
+"""
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from timm.utils import unwrap_model
+from torch import Tensor, nn
+
+from ..errors import SupernetError, unknown
+from ..network import build
+from ..network.macro import macro_of
+from ..space import SPACES, Genotype, space_of
+from .card import write_card
+from .timm_entry import first_conv
+
+__all__ = ["export_model"]
+
+FILES = ("README.md", "config.json", "genotype.json", "model.safetensors")
+DATA = ("name", "mean", "std", "input_size", "class_names", "interpolation", "crop_pct")
+# How a network was trained, not what it is: whoever fine-tunes it chooses anew.
+_TRAINING_ONLY = ("auxiliary", "drop_path_rate", "drop_rate", "seed")
+
+
+def export_model(
+    model: nn.Module,
+    genotype: Genotype,
+    folder: str | os.PathLike[str],
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes `model` to `folder`, replacing an earlier export there, and returns the folder's absolute path.
+
+    `arguments` are those that `build(genotype, ...)` made the model with. `data` may hold `name`, `mean` and `std` per
+    channel for values in [0, 1], `input_size` (channels, height, width), `class_names`, `interpolation`, `crop_pct`.
+    `metrics` are shown in the model card, nothing else is claimed there. Weights are stored in float32, the auxiliary
+    head is left out; `model` is left as it was.
+    Raises SupernetError where the arguments do not rebuild the model, for unknown keys or impossible values in `data`,
+    and where `folder` holds anything but an earlier export.
+    """
+    net = unwrap_model(model)
+    target = _target(folder)
+    known = genotype.space in SPACES  # else a network of the user's own class
+    dropped = [name for name in net.state_dict() if known and name.startswith("auxiliary.")]
+    state = {name: value for name, value in _state(net).items() if name not in dropped}
+    told = _told(genotype, arguments or {}, net) if known else dict(arguments or {})
+    if known:
+        _check_rebuilds(genotype, told, state)
+    checked = _data(data or {}, net, told)
+    card = write_card(
+        genotype,
+        title=str(checked["name"] or genotype.space) + " " + genotype.hash[:8],
+        parameters=sum(p.numel() for name, p in net.named_parameters() if name not in dropped),
+        arguments=told,
+        data={key: value for key, value in checked.items() if value is not None},
+        metrics=metrics,
+        dropped=["the auxiliary head"] if dropped else [],
+    )
+    texts = {
+        "config.json": _json(_config(net, genotype, told, checked)),
+        "genotype.json": genotype.to_json(),
+        "README.md": card,
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        save_file(state, aside / "model.safetensors", metadata={"format": "pt"})
+        os.chmod(aside / "model.safetensors", (aside / "config.json").stat().st_mode & 0o777)  # safetensors gives 0600
+        _put(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    """The weights as safetensors takes them: on the CPU, contiguous, each with a memory of its own."""
+    state = {}
+    for name, value in net.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise SupernetError(f"the state {name!r} of the model is no tensor; a safetensors file cannot hold it")
+        dtype = torch.float32 if value.is_floating_point() else value.dtype
+        state[name] = torch.empty(value.shape, dtype=dtype).copy_(value.detach())
+    return state
+
+
+def _told(genotype: Genotype, arguments: Mapping[str, Any], net: nn.Module) -> dict[str, Any]:
+    """All that the network's class must be told, defaults too: those of a later version may be others."""
+    parameters = inspect.signature(macro_of(space_of(genotype)).discrete).parameters.values()
+    told = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | dict(arguments)
+    # timm's methods may have changed the head since the network was built.
+    head = {
+        "num_classes": getattr(net, "num_classes", None),
+        "global_pool": getattr(getattr(net, "global_pool", None), "pool_type", None),
+    }
+    told |= {key: value for key, value in head.items() if value is not None}
+    return {key: value for key, value in told.items() if key not in _TRAINING_ONLY}
+
+
+def _check_rebuilds(genotype: Genotype, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    with torch.device("meta"):
+        fresh = build(genotype, **arguments).state_dict()
+    for name in sorted(fresh.keys() | state.keys()):
+        there, here = fresh.get(name), state.get(name)
+        if there is None or here is None or there.shape != here.shape:
+            sizes = [tuple(t.shape) if t is not None else "none" for t in (here, there)]
+            raise SupernetError(
+                f"the arguments {dict(arguments)} do not rebuild this model: {name!r} is {sizes[0]} in the model and "
+                f"{sizes[1]} in build(genotype, ...); give export_model the arguments that the model was built with"
+            )
+
+
+def _data(data: Mapping[str, Any], net: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All of DATA with plain values."""
+    for key in data:
+        if key not in DATA:
+            raise SupernetError(unknown("key of data", key, DATA))
+    channels = int(arguments.get("in_chans", 3))
+    size = [int(n) for n in data.get("input_size") or (channels, 32, 32)]
+    if len(size) != 3 or min(size) < 1 or size[0] != channels:
+        raise SupernetError(f"data.input_size={size} must be (channels, height, width) with {channels} channels")
+    found: dict[str, Any] = {"name": data.get("name"), "input_size": size}
+    for key, default in (("mean", 0.0), ("std", 1.0)):
+        found[key] = [float(v) for v in data.get(key) or [default] * channels]
+        if len(found[key]) != channels:
+            raise SupernetError(f"data.{key}={found[key]} must have one number for each of {channels} channels")
+    names, classes = [str(name) for name in data.get("class_names") or ()], getattr(net, "num_classes", None)
+    if names and classes is not None and len(names) != classes:
+        raise SupernetError(f"data.class_names has {len(names)} names; the model has {classes} classes")
+    found["class_names"] = names or None
+    found["interpolation"] = str(data.get("interpolation") or "bicubic")
+    found["crop_pct"] = float(data.get("crop_pct") or 1.0)
+    return found
+
+
+def _config(
+    net: nn.Module, genotype: Genotype, arguments: Mapping[str, Any], data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json, in timm's layout."""
+    preprocessing = {key: data[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std")}
+    pretrained: dict[str, Any] = {
+        "custom_load": False,
+        "fixed_input_size": False,
+        **preprocessing,
+        "pool_size": None,
+        "first_conv": first_conv(net),
+        "classifier": "classifier",
+    }
+    config: dict[str, Any] = {"architecture": "sn_cellnet"}
+    for key in ("num_classes", "num_features"):
+        value = getattr(net, key, None)
+        if isinstance(value, int):
+            config[key] = value
+    if "num_classes" in config:
+        pretrained["num_classes"] = config["num_classes"]
+    if data["class_names"]:
+        config["label_names"] = data["class_names"]
+    config["model_args"] = {"genotype": json.loads(genotype.to_json()), **arguments}
+    config["pretrained_cfg"] = pretrained
+    return config
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise SupernetError(f"the arguments of the network must be plain JSON values: {error}") from None
+
+
+def _target(folder: str | os.PathLike[str]) -> Path:
+    """The folder's real path, after checking that nothing but an earlier export would be replaced."""
+    target = Path(folder).expanduser().resolve()
+    if not target.exists():
+        return target
+    held = sorted(entry.name for entry in target.iterdir()) if target.is_dir() else None
+    if held is None or (held and ("genotype.json" not in held or not set(held) <= set(FILES))):
+        foreign = "a file" if held is None else f"a folder with {', '.join(n for n in held if n not in FILES) or held}"
+        raise SupernetError(
+            f"{target} is {foreign[:120]}, no earlier export, and is not overwritten; name another folder or move it"
+        )
+    return target
+
+
+def _put(aside: Path, target: Path) -> None:
+    """Moves the flushed folder `aside` to `target`, in place of an earlier export."""
+    for entry in [*aside.iterdir(), aside]:
+        _flush(entry)
+    old = aside.with_name(f"{aside.name}.old")
+    replaced = target.exists()
+    if replaced:  # a folder with content cannot be renamed over
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(target, old)
+    try:
+        os.rename(aside, target)
+    except BaseException:
+        if replaced:
+            os.rename(old, target)
+        raise
+    _flush(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):  # systems that cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

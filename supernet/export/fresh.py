@@ -1,0 +1,93 @@
+"""The proof of an export: a process that knows nothing but the folder computes the same outputs."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import load_file, save_file
+from timm.utils import unwrap_model
+from torch import Tensor, nn
+
+from ..errors import SupernetError
+
+__all__ = ["verify_export"]
+
+# Arguments: where the package lies, the exported folder, the file with the input, the file for the output, threads.
+# The package's folder goes last on the path: before the standard library its neighbours could shadow modules of it.
+_OPEN = """
+import sys
+root, folder, given, found, threads = sys.argv[1:]
+sys.path.append(root)
+import torch
+torch.set_num_threads(int(threads))
+import timm
+import supernet.timm_models
+from safetensors.torch import load_file, save_file
+model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
+with torch.inference_mode():
+    y = model(load_file(given)["x"])
+save_file({"y": y.contiguous()}, found)
+"""
+
+
+def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Tensor, *, timeout: float = 600) -> float:
+    """Largest absolute difference between the logits of `model` and of `folder` opened by timm in a fresh process.
+
+    `example` is a batch [B, C, H, W]. Both sides run on the CPU in eval mode, in float32 and with equal memory layouts,
+    so that an export without loss gives 0.0. `model` is left as it was. Raises SupernetError where the fresh process
+    fails, with its last line, or takes more than `timeout` seconds.
+    """
+    folder = Path(folder).resolve()
+    x = _plain(example.float())
+    with TemporaryDirectory() as aside:
+        given, found = os.path.join(aside, "given.safetensors"), os.path.join(aside, "found.safetensors")
+        save_file({"x": x}, given)
+        package = Path(__file__).resolve().parents[1].parent
+        # -P: a file of the working folder that is called timm.py must not be taken for timm.
+        line = [
+            sys.executable,
+            "-P",
+            "-c",
+            _OPEN,
+            str(package),
+            str(folder),
+            given,
+            found,
+            str(torch.get_num_threads()),
+        ]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+        try:
+            done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            raise SupernetError(f"opening {folder} in a fresh process took more than {timeout:g} s") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise SupernetError(f"{folder} does not open in a fresh process: {last[:300]}")
+        there = load_file(found)["y"]
+    with torch.inference_mode():
+        here = _as_loaded(model)(x)
+    if here.shape != there.shape:
+        raise SupernetError(f"{folder} gives outputs of shape {tuple(there.shape)}, the model {tuple(here.shape)}")
+    if here.isnan().logical_xor(there.isnan()).any():
+        return float("nan")
+    return float((here - there).nan_to_num().abs().max())
+
+
+def _as_loaded(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in eval mode whose tensors lie in memory as freshly loaded ones do.
+
+    The layout chooses the convolution kernel and so the last bits; a 1x1 weight counts as contiguous in channels_last.
+    """
+    net = copy.deepcopy(unwrap_model(model)).cpu().float().eval()
+    with torch.no_grad():
+        for tensor in [*net.parameters(), *net.buffers()]:
+            tensor.data = _plain(tensor)
+    return net
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())

@@ -1,0 +1,119 @@
+"""What stands behind every model that is registered with timm: a genotype and the arguments of its macro structure.
+
+Genotype and arguments may come from a stranger's config.json: they are checked against the registries, and nothing in
+them is ever executed.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models._builder import build_model_with_cfg
+from torch import Tensor, nn
+
+from ..errors import GenotypeError, SupernetError
+from ..network import build
+from ..network.macro import macro_of
+from ..space import SPACES, Genotype, published, space_of
+
+__all__ = ["GenotypeLike", "as_genotype", "create_cellnet", "first_conv"]
+
+GenotypeLike = Genotype | Mapping[str, Any] | str | os.PathLike[str]
+
+# Sizes above these are a slip or an attempt to fill the memory; published networks have C 48, L 20, 21,841 classes.
+MOST = {
+    "channels": 4096,
+    "layers": 500,
+    "cells_per_stage": 500,
+    "stem_multiplier": 64,
+    "in_chans": 4096,
+    "num_classes": 1_000_000,
+}
+
+
+def as_genotype(value: GenotypeLike) -> Genotype:
+    """The genotype of a JSON mapping, of the path of a .json file, of a published name, or `value` itself.
+
+    Raises GenotypeError where it is none of these.
+    """
+    if isinstance(value, Genotype):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            text = json.dumps(dict(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise GenotypeError(f"genotype mapping is not plain JSON: {str(error)[:120]}") from None
+        return Genotype.from_json(text)
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and value.endswith(".json")):
+        return Genotype.load(Path(value))
+    if isinstance(value, str):
+        return published(value)
+    raise GenotypeError(
+        f"genotype must be a Genotype, a JSON mapping, a .json path or a published name, not {type(value).__name__}"
+    )
+
+
+def first_conv(net: nn.Module) -> str | None:
+    """The path of the convolution that reads the image, which timm adapts to other input channels."""
+    return next((name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)), None)
+
+
+def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwargs: Any) -> nn.Module:
+    """The network of `genotype` as timm's factory makes it, for the entry `variant`.
+
+    `kwargs` are the arguments of the macro structure (`channels`, `num_classes`, ...) and those of timm's factory
+    (`pretrained_cfg`, `features_only`, `out_indices`, ...). Raises SupernetError for unknown or impossible ones.
+    """
+    point = as_genotype(genotype)
+    if point.space not in SPACES:
+        raise SupernetError(
+            f"this is a network of its author's own class {point.space[:60]!r}, which timm cannot build; "
+            "load it with that class, as the README.md of its folder says"
+        )
+
+    def network(**arguments: Any) -> nn.Module:
+        _bounded(arguments)
+        if arguments.get("num_classes") == 0:
+            arguments.pop("auxiliary", None)  # a second classifier of nothing
+        net = build(point, **arguments)
+        net._traits = {"first_conv": first_conv(net)}  # type: ignore[assignment]  # the stem decides, not the entry
+        return net
+
+    if kwargs.get("features_only"):
+        kwargs.setdefault("feature_cls", "getter")  # timm's default re-wires the modules in a row, which cells are not
+        if "out_indices" not in kwargs:
+            kwargs["out_indices"] = tuple(range(_resolutions(point, network, kwargs)))
+    model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit_auxiliary, **kwargs)
+    if not kwargs.get("features_only"):
+        cfg: Any = model.pretrained_cfg
+        cfg["first_conv"] = first_conv(model)
+    return model
+
+
+def _bounded(arguments: Mapping[str, Any]) -> None:
+    for key, most in MOST.items():
+        value = arguments.get(key)
+        if isinstance(value, int) and value > most:
+            raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")
+
+
+def _resolutions(point: Genotype, network: Any, kwargs: Mapping[str, Any]) -> int:
+    """The number of maps that the network offers; found without its weights."""
+    taken = inspect.signature(macro_of(space_of(point)).discrete).parameters
+    with torch.device("meta"):
+        return len(network(**{key: value for key, value in kwargs.items() if key in taken}).feature_info)
+
+
+def _fit_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`state` with an auxiliary head where `model` has one: exports leave it out, and it may be trained anew."""
+    own = {key: value for key, value in model.state_dict().items() if key.startswith("auxiliary.")}
+    fits = {
+        key: value
+        for key, value in state.items()
+        if not key.startswith("auxiliary.") or (key in own and own[key].shape == value.shape)
+    }
+    return own | fits

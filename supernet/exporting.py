@@ -1,0 +1,73 @@
+"""The stage `export`: a finished run of the stage `retrain` becomes a folder that timm opens, and that is proven."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .errors import SupernetError, unknown
+from .export import export_model, verify_export
+from .network import build
+from .space import Genotype
+from .train.checkpoint import Checkpoints
+from .train.config import ExportConfig
+from .train.run import RunFolder
+
+__all__ = ["Exported", "run_export"]
+
+MOST_DIFFERENCE = 1e-5  # between the outputs here and in the fresh process; equal layouts and threads give 0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The folder that was written, and how far the outputs of the model reopened from it are from the original's."""
+
+    folder: Path
+    difference: float
+
+
+def run_export(config: ExportConfig) -> Exported:
+    """Write the selected network of the run `config.run`, open it in a fresh process and compare.
+
+    Raises SupernetError where `config.run` is no finished run of the stage retrain, where the target holds anything but
+    an earlier export, and where the reopened model computes something else.
+    """
+    run = _finished_retraining(config.run)
+    result = run.result
+    genotype = Genotype.load(run.genotype_path)
+    model = build(genotype, **result["arguments"])
+    best = Checkpoints(run.checkpoints).best()
+    if best is None:
+        raise SupernetError(f"{run.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
+    program = best[1]["program"]
+    model.load_state_dict(program.get("ema", program["net"]))
+    model.eval()
+    data = result["data"]
+    folder = export_model(
+        model,
+        genotype,
+        config.to or run.path / "model",
+        arguments=result["arguments"],
+        data=data,
+        metrics={key: value for key, value in result["metrics"].items() if key.startswith(("val/", "test/"))},
+    )
+    example = torch.randn(4, *data["input_size"], generator=torch.Generator().manual_seed(0))
+    difference = verify_export(folder, model, example)
+    if not difference <= MOST_DIFFERENCE:
+        raise SupernetError(
+            f"the model reopened from {folder} differs by {difference:.2e} in its outputs; do not use it"
+        )
+    return Exported(folder, difference)
+
+
+def _finished_retraining(reference: str) -> RunFolder:
+    run = RunFolder(Path(reference).expanduser())
+    if not (run.path / "config.json").is_file():
+        beside = [p.name for p in run.path.parent.iterdir() if p.is_dir()] if run.path.parent.is_dir() else []
+        raise SupernetError(unknown(f"run folder in {run.path.parent}:", run.path.name, beside, most=6))
+    stage = run.config.get("stage")
+    if stage != "retrain":
+        raise SupernetError(f"{run.path} is a run of stage {stage}; first: supernet retrain genotype={run.path}")
+    if not run.finished:
+        raise SupernetError(f"{run.path} is not finished; the command that began it goes on from its last checkpoint")
+    return run

@@ -1,0 +1,301 @@
+"""The exported folder: opened by timm to the same bits, whole or absent, honest, harmless when it is a stranger's."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import supernet.timm_models  # noqa: F401  # registers the names
+from supernet.errors import SupernetError
+from supernet.export import export_model, fresh, verify_export
+from supernet.network import Supernet, build, build_from
+from supernet.space import Genotype, Space, get_space, published
+from supernet.space.choice import Choice
+
+CELL = published("PDARTS").with_origin(method="by hand", seed=3)
+ARGUMENTS: dict[str, Any] = {"channels": 4, "layers": 4, "num_classes": 5, "auxiliary": True, "drop_path_rate": 0.2}
+DATA: dict[str, Any] = {
+    "name": "shapes", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.1), "input_size": (3, 24, 24),
+    "class_names": ["disc", "square", "star | cross", "ring", "line"],
+}  # fmt: skip
+X = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+def trained() -> nn.Module:
+    """A network whose running statistics have moved, in the layout and wrapper that training leaves it in."""
+    net = build(CELL, seed=1, **ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for _ in range(2):
+        net.train()(X)
+    return net
+
+
+def opened(folder: Path, **kwargs: Any) -> Any:
+    return timm.create_model(f"local-dir:{folder}", pretrained=True, **kwargs).eval()
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """The same weights in the layout of a network that was just built."""
+    net = build(CELL, **ARGUMENTS)
+    net.load_state_dict(model.state_dict())
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def folder(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "model"
+    return export_model(model, CELL, path, arguments=ARGUMENTS, data=DATA, metrics={"test accuracy": 0.9375})
+
+
+def test_a_fresh_process_gives_the_same_bits(
+    model: nn.Module, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text("raise SystemExit('a file of the working folder was taken for timm')")
+    monkeypatch.chdir(tmp_path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = model.training
+    assert verify_export(os.path.relpath(folder), model, X) == 0.0
+    assert model.training == training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.long
+def test_a_fresh_process_sees_a_change_and_reports_a_failure(model: nn.Module, folder: Path) -> None:
+    other = plain_copy(model)
+    with torch.no_grad():
+        other.classifier.bias[2] += 0.5  # type: ignore[index,union-attr]
+    assert verify_export(folder, other, X) == pytest.approx(0.5)
+    with pytest.raises(SupernetError, match="does not open in a fresh process") as caught:
+        verify_export(folder / "nowhere", model, X)
+    assert "\n" not in str(caught.value)
+
+
+def test_this_process_gives_the_same_bits(model: nn.Module, folder: Path) -> None:
+    with torch.inference_mode():
+        assert torch.equal(opened(folder)(X), plain_copy(model)(X))
+        assert not torch.equal(timm.create_model(f"local-dir:{folder}").eval()(X), opened(folder)(X))
+    assert torch.equal(fresh._as_loaded(model)(X), plain_copy(model)(X))
+
+
+def test_the_folder_has_these_files(model: nn.Module, folder: Path) -> None:
+    assert sorted(os.listdir(folder)) == ["README.md", "config.json", "genotype.json", "model.safetensors"]
+    assert os.listdir(folder.parent) == ["model"]
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+    genotype = Genotype.load(folder / "genotype.json")
+    assert genotype == CELL and genotype.origin == CELL.origin
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith("auxiliary.")}
+    assert weights.keys() == kept.keys() and len(kept) < len(model.state_dict())
+    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+
+
+def test_the_configuration_is_what_timm_reads(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architecture"] == "sn_cellnet"
+    assert (config["num_classes"], config["num_features"]) == (5, 64)
+    assert config["label_names"] == DATA["class_names"]
+    told = config["model_args"]  # defaults too: a later version may have others
+    assert (told["channels"], told["num_classes"], told["stem"], told["pool_bn"]) == (4, 5, "cifar", False)
+    assert told["in_chans"] == 3 and "auxiliary" not in told and "drop_path_rate" not in told
+    assert config["pretrained_cfg"]["first_conv"] == "stem.stem.0"  # older versions of timm read it here
+    cfg = opened(folder).pretrained_cfg
+    assert (cfg["first_conv"], cfg["classifier"], tuple(cfg["input_size"])) == (
+        "stem.stem.0",
+        "classifier",
+        (3, 24, 24),
+    )
+    data = timm.data.resolve_model_data_config(opened(folder))
+    assert (tuple(data["mean"]), tuple(data["std"])) == (DATA["mean"], DATA["std"])
+    assert (tuple(data["input_size"]), data["crop_pct"]) == ((3, 24, 24), 1.0)
+
+
+def test_the_card_claims_what_was_measured_and_no_more(model: nn.Module, folder: Path, tmp_path: Path) -> None:
+    card = (folder / "README.md").read_text()
+    assert "| test accuracy | 0.9375 |" in card
+    assert "auxiliary head" in card and "star \\| cross" in card and "| method | by hand |" in card
+    assert 'timm.create_model("local-dir:' in card and "import supernet.timm_models" in card
+    parameters = sum(p.numel() for p in opened(folder).parameters())
+    assert f"{parameters:,} parameters" in card
+    bare = build(CELL, channels=4, layers=3)
+    silent = (
+        export_model(bare, CELL, tmp_path / "m", arguments={"channels": 4, "layers": 3}) / "README.md"
+    ).read_text()
+    assert "accuracy" not in silent and "Results" not in silent and "Left out" not in silent
+
+
+def test_fine_tuning_keeps_all_but_what_must_change(model: nn.Module, folder: Path) -> None:
+    weights, mine = load_file(folder / "model.safetensors"), opened(folder, num_classes=3, in_chans=1, auxiliary=True)
+    state = mine.state_dict()
+    changed = {name for name in weights if not torch.equal(state[name], weights[name])}
+    assert changed == {"stem.stem.0.weight", "classifier.weight", "classifier.bias"}
+    # timm's rule for one channel: the sum over the channels.
+    torch.testing.assert_close(state["stem.stem.0.weight"], weights["stem.stem.0.weight"].sum(1, keepdim=True))
+    assert [y.shape for y in mine.train()(X[:, :1])] == [(4, 3), (4, 3)]
+    same = opened(folder, auxiliary=True)  # a strict load: only the auxiliary head is new
+    assert torch.equal(same(X), opened(folder)(X)) and len(same.train()(X)) == 2
+    features = opened(folder, features_only=True)
+    assert [tuple(y.shape[1:]) for y in features(X)] == [(16, 24, 24), (32, 12, 12), (64, 6, 6)]
+    assert torch.equal(
+        opened(folder, num_classes=0)(X), opened(folder).forward_head(opened(folder).forward_features(X), True)
+    )
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cells"])
+def test_other_networks(stem: str, tmp_path: Path) -> None:
+    if stem == "cells":
+        genotype = get_space("nasbench201").decode([3, 1, 2, 4, 0, 3])
+        arguments: dict[str, Any] = {"channels": 4, "cells_per_stage": 1}
+    else:
+        genotype, arguments = published("DARTS_V1"), {"channels": 4, "layers": 3, "stem": stem, "pool_bn": True}
+    net = build(genotype, **arguments)
+    net.train()(X)
+    folder = export_model(nn.DataParallel(net), genotype, tmp_path / "m", arguments=arguments)
+    assert torch.equal(opened(folder)(X), net.eval()(X))
+    one = opened(folder, in_chans=1)
+    assert one.get_submodule(one.pretrained_cfg["first_conv"]).in_channels == 1
+    assert one(X[:, :1]).shape == (4, 10)
+
+
+def test_a_discretised_network_keeps_the_shared_weights(tmp_path: Path) -> None:
+    supernet = Supernet(get_space("darts"), channels=4, layers=3, seed=0)
+    net, genotype = supernet.discretize()
+    arguments = {"channels": 4, "layers": 3, "pool_bn": True}
+    folder = export_model(net, genotype, tmp_path / "m", arguments=arguments)
+    assert torch.equal(opened(folder)(X), fresh._as_loaded(net)(X))
+
+
+def test_half_and_double_weights_are_stored_in_single(tmp_path: Path) -> None:
+    arguments = {"channels": 4, "layers": 3}
+    for dtype in (torch.bfloat16, torch.float64):
+        net = build(CELL, seed=2, **arguments).to(dtype)
+        weights = load_file(export_model(net, CELL, tmp_path / "m", arguments=arguments) / "model.safetensors")
+        assert {value.dtype for value in weights.values()} == {torch.float32, torch.int64}
+        assert all(
+            torch.equal(value.to(weights[name].dtype), weights[name]) for name, value in net.state_dict().items()
+        )
+
+
+def test_only_an_earlier_export_is_replaced(model: nn.Module, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    for seed in (0, 1):
+        net = build(CELL, seed=seed, channels=4, layers=3)
+        export_model(net, CELL, again, arguments={"channels": 4, "layers": 3})
+    assert torch.equal(
+        load_file(again / "model.safetensors")["classifier.weight"], net.state_dict()["classifier.weight"]
+    )
+    (again / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("again", "file", "other"):
+        with pytest.raises(SupernetError, match="not overwritten"):
+            export_model(model, CELL, tmp_path / name, arguments=ARGUMENTS)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "empty").mkdir()
+    export_model(model, CELL, tmp_path / "empty", arguments=ARGUMENTS)
+    assert sorted(os.listdir(tmp_path)) == ["again", "empty", "file", "other"]
+
+
+def test_a_failure_leaves_the_earlier_export(model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = export_model(model, CELL, tmp_path / "m", arguments=ARGUMENTS)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("supernet.export.folder.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        export_model(trained(), CELL, folder, arguments=ARGUMENTS)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert os.listdir(tmp_path) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"arguments": {}}, "do not rebuild this model"),
+        ({"arguments": ARGUMENTS | {"chanels": 4}}, "did you mean 'channels'"),
+        ({"data": {"means": [0.5]}}, "did you mean 'mean'"),
+        ({"data": {"mean": [0.5]}}, "one number for each of 3 channels"),
+        ({"data": {"input_size": (1, 28, 28)}}, "with 3 channels"),
+        ({"data": {"class_names": ["a", "b"]}}, "2 names; the model has 5 classes"),
+    ],
+)
+def test_a_mistake_is_one_line(model: nn.Module, tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SupernetError, match=message) as caught:
+        export_model(model, CELL, tmp_path / "m", **({"arguments": ARGUMENTS} | given))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"_target_": "os.system", "command": "touch owned"},
+    {"genotype": {"_target_": "os.system", "_args_": ["touch owned"]}},
+    {"genotype": {"schema": 1, "space": "darts", "version": 1, "decisions": {}, "args": {"nodes": 10**9}}},
+    {"genotype": {"schema": 1, "space": "darts", "version": 1, "decisions": {"x": 1}, "args": {"operations": "ab"}}},
+    {"genotype": {"schema": 1, "space": "__import__('os').system('touch owned')", "version": 1, "decisions": {}}},
+    {"genotype": 10**9},
+    {"channels": 10**9},
+    {"layers": 10**9},
+    {"num_classes": 10**12},
+    {"stem": {"_target_": "os.system"}},
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: ",".join(hostile))
+def test_a_strangers_folder_executes_nothing(
+    folder: Path, hostile: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"] |= hostile
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SupernetError) as caught:
+        opened(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+def test_an_unknown_operation_is_named(folder: Path, tmp_path: Path) -> None:
+    config = (folder / "config.json").read_text().replace('op": "sep_conv_3x3"', 'op": "sep_conv_3x4"')
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(SupernetError, match="sep_conv_3x4"):
+        opened(tmp_path)
+
+
+class Net(nn.Module):
+    """A network of a user's own; its submodule `auxiliary` is no auxiliary head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.op = Choice({"k1": lambda: nn.Conv2d(3, 8, 1), "k3": lambda: nn.Conv2d(3, 8, 3, padding=1)})
+        self.auxiliary = nn.Linear(8, 8)
+        self.tied = nn.Linear(8, 8)
+        self.tied.weight = self.auxiliary.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tied(self.auxiliary(self.op(x).mean(dim=(2, 3))))
+
+
+def test_a_network_of_ones_own(tmp_path: Path) -> None:
+    net, genotype = Supernet(Space(Net), seed=0).discretize()
+    folder = export_model(net, genotype, tmp_path / "m", metrics={"loss": 1.5})
+    card = (folder / "README.md").read_text()
+    assert 'build_from(Space(Net), Genotype.load("genotype.json"))' in card and "local-dir" not in card
+    again = build_from(Space(Net), Genotype.load(folder / "genotype.json"))
+    again.load_state_dict(load_file(folder / "model.safetensors"))
+    assert torch.equal(again(X), net(X))
+    with pytest.raises(SupernetError, match="author's own class 'Net'"):
+        opened(folder)
