@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from matplotlib.figure import Figure
+
 from ..network import Supernet
 from ..space import CellSpace, Genotype
 from .draw import draw_cell, draw_table
@@ -12,7 +14,7 @@ __all__ = ["Board", "show_supernet"]
 class Board(Protocol):
     """Takes figures, as a run's log does."""
 
-    def figure(self, step: int, tag: str, figure: object) -> None: ...
+    def figure(self, step: int, tag: str, figure: Figure) -> None: ...
 
 
 def show_supernet(board: Board, step: int, net: Supernet, genotype: Genotype) -> None:

@@ -112,7 +112,7 @@ class BilevelStep:
     def _weight_step(self, train: Any) -> dict[str, Tensor]:
         with frozen(self.net.alphas()):
             loss, sums = self._loss(train)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         if self.weight_config.clip:
             torch.nn.utils.clip_grad_norm_(self.net.weights(), self.weight_config.clip, foreach=True)
         self.weight_optimizer.step()

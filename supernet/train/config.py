@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 from ..errors import SupernetError, unknown
 
 __all__ = [
-    "AlphaConfig", "CheckpointConfig", "DataConfig", "LogConfig", "MethodConfig", "RecipeConfig",
+    "AlphaConfig", "CheckpointConfig", "DataConfig", "ExportConfig", "LogConfig", "MethodConfig", "RecipeConfig",
     "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "WeightConfig", "from_mapping",
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+# Largest whole number a key of `network` may have; beyond these a slip would fill the memory before any other error.
+MOST_OF_NETWORK = {"channels": 4096, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": 4096}
 
 
 def _require(holds: bool, message: str) -> None:
@@ -156,6 +159,9 @@ class _StageConfig:
         _require(self.batch_size >= 2, f"batch_size={self.batch_size} must be 2 or more (batch norm needs two samples)")
         _require(self.amp in ("off", "bf16"), f"amp={self.amp!r} must be 'off' or 'bf16'")
         _require(0 <= self.seed < 2**63, f"seed={self.seed} must lie in 0..2^63-1")
+        for key, value in self.network.items():
+            most = MOST_OF_NETWORK.get(key, 1_000_000)
+            _require(not isinstance(value, int) or value <= most, f"network.{key}={value} must be at most {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +226,14 @@ class RetrainConfig(_StageConfig):
         _require(0 <= self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie in [0, 1)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """The stage `export`: a finished retraining as a folder that timm opens. An earlier export there is replaced."""
+
+    run: str = ""  # the folder of a finished run of the stage retrain
+    to: str | None = None  # the folder to write; None: <run>/model
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """`values` as an instance of the dataclass `cls`; raises SupernetError for an unknown key or a wrong type."""
     hints = typing.get_type_hints(cls)
@@ -232,7 +246,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        _require(isinstance(value, Mapping), f"{where}={value!r} must be a group of settings")
+        _require(isinstance(value, Mapping), f"{where}={repr(value)[:80]} must be a group of settings")
         return from_mapping(typing.cast(type, hint), value, f"{where}.")
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
@@ -242,6 +256,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if plain is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if plain is not type(None) and isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
+            strange = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
+            _require(not strange, f"{where} has the key {strange[:1]}: names of settings are text")
             return value
     allowed = " or ".join("null" if o is type(None) else (typing.get_origin(o) or o).__name__ for o in options)
-    raise SupernetError(f"{where}={value!r} must be of type {allowed}")
+    raise SupernetError(f"{where}={repr(value)[:80]} must be of type {allowed}")

@@ -4,6 +4,7 @@ The position of a run is its step alone: epoch = step // steps an epoch, and a c
 is taken after that epoch's end. What is trained is a `Program`; the loop knows nothing of alphas or losses.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -100,6 +101,17 @@ class Loop:
         self.sums: dict[str, dict[str, Tensor]] = {}
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
+        self._best_state: dict[str, Any] | None = None  # in memory, where there is no folder to keep it
+
+    def load_best(self) -> None:
+        """Give the program the state that its best epoch ended with."""
+        if self.checkpoints is None:
+            state = self._best_state
+        else:
+            found = self.checkpoints.best()
+            state = found[1]["program"] if found else None
+        if state is not None:
+            self.program.load_state_dict(state)
 
     def run(self, until: int | None = None) -> Outcome:
         """Resume where a checkpoint is, and train to the end, or to step `until`, which is saved."""
@@ -110,7 +122,10 @@ class Loop:
         run_log = None
         if self.run_folder is not None:
             run_log = RunLog(
-                self.run_folder.path, self.log_config, resume_step=self.step if resumed else None, stage=self.program.stage
+                self.run_folder.path,
+                self.log_config,
+                resume_step=self.step if resumed else None,
+                stage=self.program.stage,
             )
         progress = Progress(
             self.epochs, self.program.steps, every=self.log_config.every, enabled=self.log_config.progress
@@ -154,7 +169,8 @@ class Loop:
             self.best = dict(self.last)
         if run_log is not None:
             run_log.scalars(self.step, {k: v for k, v in self.last.items() if k != "epoch"}, epoch=epoch)
-            self.program.show(run_log, self.step, epoch)
+            if self.log_config.tensorboard:
+                self.program.show(run_log, self.step, epoch)
             run_log.flush()  # the log is never behind a checkpoint
 
     def _told(self) -> dict[str, float]:
@@ -164,6 +180,7 @@ class Loop:
 
     def _save(self, seconds: float, better: bool = False) -> None:
         if self.checkpoints is None:
+            self._best_state = copy.deepcopy(self.program.state_dict()) if better else self._best_state
             return
         state = {
             "step": self.step,

@@ -16,8 +16,9 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from ..errors import SupernetError
+from ..errors import SupernetError, unknown
 from ..network import build_from
+from ..network.classifier import CellClassifier
 from ..network.macro import macro_of
 from ..space import Genotype, Space
 from .config import RecipeConfig, RetrainConfig
@@ -31,6 +32,9 @@ from .log import RunLog
 from .task import Task
 
 __all__ = ["RetrainProgram"]
+
+# Those of timm that are functions of the number of updates: "plateau" has a state of its own, and would have to be saved.
+SCHEDULES = ("cosine", "tanh", "step", "poly")
 
 
 class RetrainProgram:
@@ -49,7 +53,7 @@ class RetrainProgram:
             self.arguments = {"auxiliary": True, **self.arguments}
         self.net = build_from(space, genotype, seed=config.seed, **self.arguments).to(device)
         if device.type == "cuda":
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.net.to(memory_format=torch.channels_last)
         train, val = splits.for_retrain(config.val_fraction)
         self.train = CountedLoader(
             self._transformed(train, splits.info),
@@ -75,7 +79,12 @@ class RetrainProgram:
         if info.in_chans != 3:
             raise SupernetError("recipe.auto_augment works on RGB images; set data.in_chans=3 or leave it out")
         transform = create_transform(
-            size, is_training=True, auto_augment=self.recipe.auto_augment, mean=info.mean, std=info.std, scale=(0.35, 1.0)
+            size,
+            is_training=True,
+            auto_augment=self.recipe.auto_augment,
+            mean=info.mean,
+            std=info.std,
+            scale=(0.35, 1.0),
         )
         return view.with_transform(transform)
 
@@ -99,21 +108,23 @@ class RetrainProgram:
 
     def _scheduler(self) -> Any:
         recipe = self.recipe
-        scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            sched=recipe.sched,
-            num_epochs=self.config.epochs,
-            min_lr=recipe.min_lr,
-            warmup_epochs=recipe.warmup_epochs,
-            warmup_lr=recipe.warmup_lr,
-            warmup_prefix=True,  # the schedule begins behind the warm-up, which is part of the epochs
-            decay_rate=recipe.decay_rate,
-            decay_epochs=recipe.decay_epochs,
-            step_on_epochs=False,
-            updates_per_epoch=self.steps,
-        )
-        if scheduler is None:
-            raise SupernetError(f"recipe.sched={recipe.sched!r} is no schedule of timm; try cosine, step, multistep, poly")
+        if recipe.sched not in SCHEDULES:
+            raise SupernetError(unknown("schedule recipe.sched", recipe.sched, SCHEDULES))
+        try:
+            scheduler, _ = create_scheduler_v2(
+                self.optimizer,
+                sched=recipe.sched,
+                num_epochs=self.config.epochs,
+                min_lr=recipe.min_lr,
+                warmup_epochs=recipe.warmup_epochs,
+                warmup_lr=recipe.warmup_lr,
+                decay_rate=recipe.decay_rate,
+                decay_epochs=recipe.decay_epochs,
+                step_on_epochs=False,
+                updates_per_epoch=self.steps,
+            )
+        except (AssertionError, ValueError) as error:
+            raise SupernetError(f"recipe.sched={recipe.sched} with these settings: {str(error)[:200]}") from None
         return scheduler
 
     def start(self) -> None:
@@ -125,7 +136,7 @@ class RetrainProgram:
     def step(self, batch: Any, epoch: int, step: int) -> dict[str, dict[str, Tensor]]:
         self.net.train()
         self.scheduler.step_update(num_updates=step)
-        if hasattr(self.net, "set_drop_path"):
+        if isinstance(self.net, CellClassifier):
             self.net.set_drop_path(self.recipe.drop_path * epoch / self.config.epochs)
         inputs, targets = self.task.unpack(batch)
         mixed = targets
@@ -194,4 +205,6 @@ class RetrainProgram:
 def _mixup(recipe: RecipeConfig, classes: int) -> Any:
     if not (recipe.mixup or recipe.cutmix):
         return None
-    return Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes)
+    return Mixup(
+        mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes
+    )

@@ -76,7 +76,7 @@ class RunFolder:
         Raises SupernetError where the folder holds another run.
         """
         wanted, digest = identity(config, stage, label)
-        run = cls(Path(config.run.root).expanduser() / (_given_name(config) or _own_name(config, stage, label, digest)))
+        run = cls(_place(config, stage, label, digest))
         try:
             if config.run.fresh:
                 run._move_aside()
@@ -93,6 +93,19 @@ class RunFolder:
             raise SupernetError(
                 f"cannot use the run folder {run.path}: {error.strerror or error}; choose another run.root or run.name"
             ) from None
+        return run
+
+    @classmethod
+    def find_finished(cls, config: Any, stage: str, label: str | None = None) -> "RunFolder | None":
+        """The run of this configuration if it has ended; None where it must run. Writes nothing, needs no torch.
+
+        Raises SupernetError where the folder holds another run.
+        """
+        wanted, digest = identity(config, stage, label)
+        run = cls(_place(config, stage, label, digest))
+        if config.run.fresh or not run.finished or not (run.path / "config.json").exists():
+            return None
+        run._check(wanted, digest)
         return run
 
     @property
@@ -157,6 +170,10 @@ class RunFolder:
         resumed = stored.pop("resumed", [])
         if (resumed or [stored])[-1] != atomic.plain(now):
             atomic.write_json(path, stored | {"resumed": [*resumed, now]})
+
+
+def _place(config: Any, stage: str, label: str | None, digest: str) -> Path:
+    return Path(config.run.root).expanduser() / (_given_name(config) or _own_name(config, stage, label, digest))
 
 
 def _given_name(config: Any) -> str | None:

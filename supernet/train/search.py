@@ -97,7 +97,7 @@ class SearchProgram:
 
     def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
         key = f"val/{self.task.selects}"
-        return best is None or (metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key]
+        return best is None or ((metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key])
 
     def show(self, run_log: RunLog, step: int, epoch: int) -> None:
         """Draw the cells when the genotype has changed, and always at the end."""

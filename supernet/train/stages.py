@@ -5,8 +5,8 @@ Each takes a configuration and may be handed a space, data and a task that the c
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from torch import nn
 from ..network import Supernet
 from ..space import Genotype, Space, get_space, space_of
 from ..space.reference import find_genotype
-from .checkpoint import Checkpoints
 from .config import RetrainConfig, SearchConfig
+from .data.loader import EvalLoader
+from .data.sources import ImageInfo
 from .data.splits import Splits, open_data
-from .data.timm_eval import timm_test_loader
+from .data.timm_eval import has_pictures, timm_test_loader
 from .device import autocast, pick, seed_everything, versions
 from .evaluate import evaluate
 from .loop import Loop
@@ -72,15 +73,17 @@ def run_search(
     own = space is not None
     space = space or get_space(config.space.name, **config.space.args)
     splits = splits or open_data(config.data, config.seed)
-    task = task or ImageClassification(splits.info.num_classes)
+    chosen = task or _classification(splits)
     run = RunFolder.open(config, "search", space.name if own else None) if in_folder else None
     seed_everything(config.seed)
-    program = SearchProgram(config, space, splits, task, device)
+    program = SearchProgram(config, space, splits, chosen, device)
     outcome = _loop(program, config, run).run(until)
     genotype = program.result(outcome.last, _brief(versions()))
     if run is not None and outcome.done and not run.finished:
         genotype.save(run.genotype_path)
-        run.finish({"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds})
+        run.finish(
+            {"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds}
+        )
     elif run is not None and run.finished:
         genotype = Genotype.load(run.genotype_path)
     return Searched(
@@ -103,20 +106,20 @@ def run_retrain(
     genotype, label = find_genotype(genotype or config.genotype)
     space = space or space_of(genotype)
     splits = splits or open_data(config.data, config.seed)
-    task = task or ImageClassification(splits.info.num_classes, smoothing=config.recipe.smoothing)
+    chosen = task or _classification(splits, config.recipe.smoothing)
     run = RunFolder.open(config, "retrain", label) if in_folder else None
     seed_everything(config.seed)
-    program = RetrainProgram(config, space, genotype, splits, task, device)
+    program = RetrainProgram(config, space, genotype, splits, chosen, device)
     loop = _loop(program, config, run)
     outcome = loop.run(until)
-    if loop.checkpoints is not None and outcome.done:
-        _load_best(program, loop.checkpoints)
+    if outcome.done:
+        loop.load_best()
     metrics = dict(outcome.best if outcome.done else outcome.last)
-    data = {key: value for key, value in asdict(splits.info).items() if key != "num_classes"}
+    data = _describe(splits.info)
     if run is not None and run.finished:
         metrics = run.result["metrics"]
     elif outcome.done:
-        metrics |= _test(program, splits, task, config)
+        metrics |= _test(program, splits, chosen, config)
         if run is not None:
             genotype.save(run.genotype_path)
             counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
@@ -133,27 +136,42 @@ def run_retrain(
     )
 
 
+def _classification(splits: Splits, smoothing: float = 0.0) -> Task:
+    return ImageClassification(splits.info.num_classes, smoothing=smoothing)
+
+
 def _loop(program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None) -> Loop:
     if run is not None:
         log.info("run folder: %s", run.path)
     return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log)
 
 
-def _load_best(program: RetrainProgram, checkpoints: Checkpoints) -> None:
-    found = checkpoints.best()
-    if found is not None:
-        program.load_state_dict(found[1]["program"])
-
-
 def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainConfig) -> dict[str, float]:
-    """Metrics of the test split, read through timm's own loader, so that they are what timm's `validate` would print."""
+    """Metrics of the test split; pictures come through timm's own loader, so that they are what timm would measure."""
     if not splits.has_test:
         return {}
     with splits.final_evaluation(), autocast(program.device, config.amp):
         view = splits.test()
-        loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
+        loader: Iterable[Any]
+        if has_pictures(view):
+            loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
+        else:  # float tensors, or targets that are no classes: timm's loader has no way to read them
+            loader = EvalLoader(view, batch_size=config.batch_size)
         batches = ([part.to(program.device) for part in batch] for batch in loader)
         return {f"test/{name}": value for name, value in evaluate(program.model, task, batches).items()}
+
+
+def _describe(info: ImageInfo) -> dict[str, Any]:
+    """What whoever uses the network must know of the data, in timm's terms."""
+    return {
+        "name": info.name,
+        "mean": list(info.mean),
+        "std": list(info.std),
+        "input_size": [info.in_chans, info.image_size, info.image_size],
+        "class_names": list(info.class_names),
+        "interpolation": "bilinear",  # as the loaders resize
+        "crop_pct": 1.0,
+    }
 
 
 def _parameters(net: nn.Module) -> int:
@@ -163,4 +181,3 @@ def _parameters(net: nn.Module) -> int:
 
 def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in ("supernet", "torch", "python") if key in found}
-

@@ -26,9 +26,14 @@ class Task(Protocol):
     more of it is better.
     """
 
-    outputs: int
-    selects: str
-    maximise: bool
+    @property
+    def outputs(self) -> int: ...
+
+    @property
+    def selects(self) -> str: ...
+
+    @property
+    def maximise(self) -> bool: ...
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
         """A loader's batch as (inputs of the network, targets)."""

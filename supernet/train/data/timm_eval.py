@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from ...errors import SupernetError
 from .sources import ImageInfo, View
 
-__all__ = ["timm_test_loader"]
+__all__ = ["has_pictures", "timm_test_loader"]
 
 
 class _Pictures(Dataset[tuple[Any, int]]):
@@ -24,6 +24,17 @@ class _Pictures(Dataset[tuple[Any, int]]):
     def __getitem__(self, position: int) -> tuple[Any, int]:
         picture = self.view.source.picture(int(self.view.index[position]))
         return self.transform(picture), self.labels[position]
+
+
+def has_pictures(view: View) -> bool:
+    """Whether `timm_test_loader` can read the view: it has class labels, and its samples are pictures."""
+    if view.labels is None:
+        return False
+    try:
+        view.source.picture(int(view.index[0]))
+    except SupernetError:
+        return False
+    return True
 
 
 def timm_test_loader(view: View, info: ImageInfo, *, batch_size: int, workers: int = 0) -> "DataLoader[Any]":

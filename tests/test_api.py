@@ -1,0 +1,119 @@
+"""The stages as functions of data at hand, as a notebook calls them."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import supernet
+from supernet.errors import SupernetError
+from supernet.space import Space
+from supernet.train.log import read_metrics
+
+QUIET: dict[str, Any] = {"log": {"progress": False, "tensorboard": False}}
+TINY: dict[str, Any] = {"epochs": 1, "batch_size": 8, "network": {"channels": 2, "layers": 2}, **QUIET}
+
+
+def images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 255, (count, 1, 8, 8), dtype=np.uint8), np.arange(count) % 4
+
+
+class Net(nn.Module):
+    def __init__(self, outputs: int = 4) -> None:
+        super().__init__()
+        kernels = {f"k{k}": partial(nn.Conv2d, 1, 4, k, padding=k // 2) for k in (1, 3)}
+        self.op = supernet.Choice(kernels)
+        self.head = nn.Linear(4, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.op(x).relu().mean((2, 3)))
+
+
+def test_search_retrain_and_export_on_arrays(tmp_path: Path) -> None:
+    found = supernet.search("darts", images(24), images(16, 1), method="darts_second_order", **TINY)
+    assert found.done
+    assert found.folder is None
+    trained = supernet.retrain(found.genotype, images(24), images(16, 1), images(12, 2), **TINY)
+    assert {"val/top1", "test/top1"} <= trained.metrics.keys()
+    folder = supernet.export_model(trained, tmp_path / "model")
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_network_of_ones_own(tmp_path: Path) -> None:
+    found = supernet.search(Net, images(24), run=tmp_path / "mine", epochs=2, batch_size=8, **QUIET)
+    plain, genotype = found.net.discretize()
+    assert not any(isinstance(m, supernet.Choice) for m in plain.modules())
+    assert genotype.decisions["op"] in ("k1", "k3")
+    assert found.folder == tmp_path / "mine"
+    assert {row["step"] for row in read_metrics(tmp_path / "mine" / "metrics.jsonl")} >= {2}
+    trained = supernet.retrain(genotype, images(24), space=Space(Net), epochs=1, batch_size=8, **QUIET)
+    assert isinstance(trained.model(torch.zeros(1, 1, 8, 8)), Tensor)
+
+
+class MeanBrightness:
+    """Regression: predict the mean of the image; lower error is better."""
+
+    outputs, selects, maximise = 1, "error", False
+
+    def unpack(self, batch: Any) -> tuple[Tensor, Tensor]:
+        return batch[0], batch[0].mean((1, 2, 3))
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
+        return (outputs[:, 0] - targets).square().mean()
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        squares = (outputs[:, 0] - targets).square()
+        return {"count": torch.tensor(len(squares)), "error": squares.double().sum()}
+
+    def metrics(self, sums: Any) -> dict[str, float]:
+        error = float(sums["error"]) / int(sums["count"])
+        return {"loss": error, "error": error}
+
+
+def test_a_task_of_ones_own() -> None:
+    floats = torch.rand(32, 1, 8, 8), torch.rand(32)
+    found = supernet.search(partial(Net, 1), floats, floats, task=MeanBrightness(), epochs=3, batch_size=8, **QUIET)
+    assert found.metrics["val/error"] < 0.5
+    trained = supernet.retrain(
+        found.genotype, floats, floats, floats, space=Space(partial(Net, 1)), task=MeanBrightness(), epochs=1,
+        batch_size=8, **QUIET,
+    )  # fmt: skip
+    assert "test/error" in trained.metrics
+
+
+def test_without_a_folder_the_best_epoch_is_kept_in_memory() -> None:
+    """A rate that grows until training falls apart: the first epoch is the best, and its weights are what comes back."""
+    split = images(40)
+    recipe = {"opt": "sgd", "lr": 1e-3, "sched": "step", "decay_rate": 1e9, "decay_epochs": 1, "auxiliary": 0.0}
+    settings = {**TINY, "epochs": 2, "recipe": {**recipe, "clip": 0.0, "drop_path": 0.0}}
+    trained = supernet.retrain("DARTS_V2", split, split, split, **settings)
+    assert trained.metrics["epoch"] == 0
+    assert trained.metrics["test/loss"] == pytest.approx(trained.metrics["val/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: supernet.search("dart", **QUIET), "did you mean 'darts'"),
+        (lambda: supernet.search("darts", method="darts_first", **QUIET), "did you mean 'darts_first_order'"),
+        (lambda: supernet.search("darts", epoch=3), "did you mean 'epochs'"),
+        (lambda: supernet.search("darts", network={"chanels": 3}), "did you mean 'channels'"),
+        (lambda: supernet.search("darts", 5), "give (images, targets)"),
+        (lambda: supernet.search("darts", epochs=0), "epochs=0"),
+        (lambda: supernet.search(nn.Linear), "Space(...)"),
+        (lambda: supernet.retrain("DARTS_V3"), "did you mean 'DARTS_V"),
+        (lambda: supernet.retrain("DARTS_V2", recipe={"opt": "sdg"}, data={"limit": 20}), "sdg"),
+        (lambda: supernet.retrain("DARTS_V2", recipe={"sched": "cosin"}, data={"limit": 20}), "cosin"),
+        (lambda: supernet.export_model(nn.Linear(1, 1), "x"), "supernet.retrain returns"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_mistake_is_one_line(call: Any, named: str) -> None:
+    with pytest.raises(SupernetError) as caught:
+        call()
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
