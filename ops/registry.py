@@ -26,6 +26,6 @@ def operation(name: str, c_in: int, c_out: int, stride: int = 1, affine: bool = 
     """
     if c_in < 1 or c_out < 1 or stride not in (1, 2):
         raise SupernetError(
-            f"operation {name!r} with c_in={c_in}, c_out={c_out}, stride={stride}: channels are 1 or more, stride 1 or 2"
+            f"operation {name!r}: c_in={c_in}, c_out={c_out}, stride={stride}: channels must be >= 1, stride 1 or 2"
         )
     return OPERATIONS[name](c_in, c_out, stride, affine)

@@ -14,7 +14,8 @@ def check_arguments(function: Callable[..., Any], args: Mapping[str, Any], what:
 
     Keywords without a default take any type; a default of None too; lists serve for tuples, whole numbers for floats.
     """
-    allowed = inspect.signature(function).parameters
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    allowed = {name: p for name, p in inspect.signature(function).parameters.items() if p.kind in kinds}
     for key, value in args.items():
         if key not in allowed:
             raise SupernetError(unknown(f"argument of {what}:", key, allowed))

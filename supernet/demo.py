@@ -102,8 +102,8 @@ def report(trained: Mapping[str, Retrained], search_seconds: float, seconds: flo
         lines.append(f"{name:<22}{100 * one.metrics['test/top1']:>12.2f} %{count:>12,}{one.seconds:>10.1f}")
     lines += [
         "",
-        f"The search took {search_seconds:.1f} s; this command took {seconds:.1f} s. The test split (360 images) was read once a",
-        "network, at the end; one image more or less is 0.28 %.",
+        f"The search took {search_seconds:.1f} s; this command took {seconds:.1f} s. The test split (360 images) was",
+        "read once a network, at the end; one image more or less is 0.28 %.",
         f"  the found cells     {FOLDER / 'search' / 'genotype.json'}",
         f"  curves and cells    tensorboard --logdir {FOLDER}",
         f"  the exported model  {FOLDER / 'model'}: opened by timm in a fresh process with equal outputs",

@@ -1,13 +1,14 @@
 """A registry: names to builders, one decorator, one error for an unknown name."""
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import SupernetError, unknown
 
 __all__ = ["Registry"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Any)
 
 
 class Registry(Generic[T]):
@@ -24,13 +25,13 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[E], E]:
         """Decorator that enters its object under `name`; a second entry of that name raises SupernetError."""
 
-        def enter(entry: T) -> T:
+        def enter(entry: E) -> E:
             if name in self._entries:
                 raise SupernetError(f"{self.kind} {name!r} is registered twice; choose another name")
-            self._entries[name] = entry
+            self._entries[name] = cast(T, entry)  # a decorated function keeps its own, narrower type
             return entry
 
         return enter

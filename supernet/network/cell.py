@@ -7,6 +7,7 @@ input as it is.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from timm.layers import DropPath
@@ -78,6 +79,10 @@ class MixedCell(_Entrance):
     def incoming(self, node: int) -> tuple[Edge, ...]:
         """The edges that enter node `node`, counted from 0 behind the inputs."""
         return self._incoming[node]
+
+    def operations(self, row: int) -> list[nn.Module]:
+        """The operations of an edge, in the order of the columns."""
+        return list(cast(nn.ModuleList, self.edges[row]))
 
     def leave(self, states: Sequence[Tensor]) -> Tensor:
         """The cell's output of all its states."""

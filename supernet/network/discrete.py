@@ -32,7 +32,7 @@ def build(genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> n
     return build_from(space_of(genotype), genotype, seed=seed, **arguments)
 
 
-def build_from(space: Space, genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> nn.Module:
+def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, **arguments: Any) -> nn.Module:
     """The network of `genotype`, a point of `space`."""
     space.validate(genotype)
     macro = macro_of(space)

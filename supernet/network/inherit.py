@@ -24,9 +24,9 @@ def inherit(body: nn.Module, net: nn.Module, space: CellSpace, genotype: Genotyp
         for mixed, discrete in zip(source, target, strict=True):
             if isinstance(mixed, MixedCell) and isinstance(discrete, DiscreteCell):
                 _copy(mixed.preprocess, discrete.preprocess)
-                ops = [op for terms in discrete.terms for op in terms]  # type: ignore[union-attr]
+                ops = [op for terms in discrete.terms for op in terms.children()]
                 for (row, column), op in zip(active[mixed.plan.kind], ops, strict=True):
-                    _copy(mixed.edges[row][column], op)  # type: ignore[index]
+                    _copy(mixed.operations(row)[column], op)
             else:
                 _copy(mixed, discrete)
 

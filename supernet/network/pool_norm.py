@@ -25,6 +25,8 @@ class PoolNorm(nn.Module):
     def advance(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics toward this batch's `mean` and unbiased `var`, each of shape [C]."""
         norm = self.norm
+        if not norm.track_running_stats:
+            return
         if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
             return
         norm.num_batches_tracked.add_(1)

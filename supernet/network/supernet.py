@@ -58,7 +58,7 @@ class Supernet(nn.Module):
         self.relaxation: Callable[[Tensor], Tensor] = softmax
         self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
         if self.channels_last:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.to(memory_format=torch.channels_last)
 
     @property
     def channels_last(self) -> bool:
@@ -133,9 +133,11 @@ class Supernet(nn.Module):
         genotype = genotype or self.genotype()
         if isinstance(self.body, ModuleBody):
             return decide(self.body.net, self.space, genotype), genotype
-        net = build_from(self.space, genotype, **shared_arguments(self.space, self.arguments))
+        # The seed spares torch's generator, from which the draws of a search go on; the weights are overwritten.
+        net = build_from(self.space, genotype, seed=0, **shared_arguments(self.space, self.arguments))
+        net.to(self.alphas()[0])  # its device and type, before weights are copied: after it they would be rounded
         inherit(self.body, net, cast(CellSpace, self.space), genotype)
-        return net.to(self.alphas()[0].device), genotype
+        return net, genotype
 
 
 def softmax(alpha: Tensor) -> Tensor:

@@ -10,6 +10,6 @@ from .zoo import SPACES, get_space
 from .zoo.registry import space_of
 
 __all__ = [
-    "SPACES", "CellGraph", "CellSpace", "Decision", "EdgeCells", "Genotype", "Integer", "KOf", "OneOf", "Space", "Table",
-    "Term", "TopKCells", "get_space", "published", "published_names", "space_of",
+    "SPACES", "CellGraph", "CellSpace", "Decision", "EdgeCells", "Genotype", "Integer", "KOf", "OneOf", "Space",
+    "Table", "Term", "TopKCells", "get_space", "published", "published_names", "space_of",
 ]  # fmt: skip

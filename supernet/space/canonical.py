@@ -14,7 +14,7 @@ __all__ = ["canonical_cell", "published_text"]
 
 
 def canonical_cell(graph: CellGraph, strided: bool = False) -> str:
-    """The cell's canonical text; `strided`: edges from the inputs have stride 2, so that a skip there is no identity."""
+    """The cell's canonical text; `strided`: edges from the inputs have stride 2, so a skip there is no identity."""
     states: list[str] = [str(i) for i in range(graph.inputs)]
     for terms in graph.nodes:
         parts = [_term(term, states, strided and term.source < graph.inputs) for term in terms]

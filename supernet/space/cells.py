@@ -59,11 +59,11 @@ class CellSpace(Space):
         version: int = 1,
     ) -> None:
         if not 1 <= nodes <= MOST_NODES:
-            raise SupernetError(f"space {name!r}: nodes={nodes} must lie in 1..{MOST_NODES}")
-        if not operations or len(set(operations)) < len(operations):
-            raise SupernetError(
-                f"space {name!r}: operations {list(operations)[:20]} must be different names, at least one"
-            )
+            raise SupernetError(f"space {name!r}: nodes={str(nodes)[:20]} must lie in 1..{MOST_NODES}")
+        names = {op for op in operations if isinstance(op, str)}
+        if not operations or len(names) < len(operations):
+            shown = str(list(operations))[:200]
+            raise SupernetError(f"space {name!r}: operations {shown} must be different names, at least one")
         self.kinds, self.inputs, self.nodes = tuple(kinds), inputs, nodes
         self.operations, self.reductions = tuple(operations), tuple(reductions)
         pairs = [(j, i) for i in range(inputs, inputs + nodes) for j in range(i)]

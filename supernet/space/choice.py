@@ -7,6 +7,7 @@ whose mask is set run. Choices nest: one inside an option is a decision that thi
 decision of choices in different places.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from .decision import Decision, KOf, OneOf
 
 __all__ = ["Choice", "Option", "all_choices", "nested_choices", "read_choices"]
 
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # training, _parameters, hooks ...
 Option = nn.Module | Callable[[], nn.Module] | tuple[Any, ...]
 
 
@@ -75,13 +77,20 @@ class Choice(nn.Module):
 def read_choices(factory: Callable[[], nn.Module]) -> tuple[list[Decision], str]:
     """The decision tree of the network that `factory` makes, and the network's name.
 
-    A shared choice stands once, at the root when any of its places is nested, since it belongs to no single branch.
+    A shared choice stands once, at the root when any of its places is nested, since it belongs to no single branch. One
+    `Choice` object that stands in several places is one decision, named by the first.
     """
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise SupernetError(
+            f"Space(...) makes the network without arguments, but {error}; give Space(partial(Net, ...))"
+        ) from None
     net = factory()
     if not isinstance(net, nn.Module):
         raise SupernetError(f"Space(...) takes a network class or a function that makes one, not {type(net).__name__}")
     shared: dict[str, Decision] = {}
-    own = _tree(net, "", shared)
+    own = _tree(net, "", shared, {})
     return [*own, *shared.values()], type(net).__name__
 
 
@@ -95,12 +104,17 @@ def nested_choices(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, C
             yield from nested_choices(child, f"{path}/")
 
 
-def all_choices(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Choice]]:
-    """Every choice inside `module`, nested ones too, each with its decision path; parents before children."""
+def all_choices(
+    module: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
+) -> Iterator[tuple[str, Choice]]:
+    """Every choice inside `module`, nested ones too, each once with its decision path; parents before children."""
+    seen = set() if seen is None else seen
     for path, choice in nested_choices(module, prefix):
-        yield path, choice
-        for name, option in choice.options.items():
-            yield from all_choices(_inside(option), f"{path}/{name}/")
+        if choice not in seen:
+            seen.add(choice)
+            yield path, choice
+            for name, option in choice.options.items():
+                yield from all_choices(_inside(option), f"{path}/{name}/", seen)
 
 
 def _inside(option: nn.Module) -> nn.Module:
@@ -108,17 +122,25 @@ def _inside(option: nn.Module) -> nn.Module:
     return nn.ModuleDict({"choice": option}) if isinstance(option, Choice) else option
 
 
-def _tree(module: nn.Module, prefix: str, shared: dict[str, Decision]) -> list[Decision]:
+def _tree(module: nn.Module, prefix: str, shared: dict[str, Decision], owner: dict[nn.Module, str]) -> list[Decision]:
+    """`owner` has for each choice met so far the option that opens it, "" at the root."""
     found: list[Decision] = []
     for path, choice in nested_choices(module, prefix):
+        if choice in owner:
+            if choice.share is None and owner[choice] != prefix:
+                raise SupernetError(
+                    f"the Choice at {path!r} stands in two options, or in and out of one; give it a share"
+                )
+            continue
+        owner[choice] = prefix
         below = {}
         for name, option in choice.options.items():
             start = f"{path}/{name}/"
-            below[name] = tuple(_relative(d, start) for d in _tree(_inside(option), start, shared))
+            below[name] = tuple(_relative(d, start) for d in _tree(_inside(option), start, shared, owner))
         decision = KOf(path, below, k=choice.k) if choice.k > 1 else OneOf(path, below)
         if choice.share is None:
             found.append(decision)
-        elif shared.setdefault(choice.share, decision) != decision:
+        elif repr(shared.setdefault(choice.share, decision)) != repr(decision):  # equal dicts may differ in their order
             raise SupernetError(
                 f"choices that share {choice.share!r} must have the same options in the same order and k"
             )
@@ -137,8 +159,8 @@ def _make(name: str, option: Option) -> nn.Module:
         made = option if isinstance(option, nn.Module) else option() if callable(option) else option
     if not isinstance(made, nn.Module):
         raise SupernetError(
-            f"Choice option {name!r} gives {type(made).__name__}; give a module, a callable without arguments that makes "
-            "one, or (class, arguments...)"
+            f"Choice option {name!r} gives {type(made).__name__}; give a module, a callable without arguments that "
+            "makes one, or (class, arguments...)"
         )
     return made
 
@@ -157,9 +179,7 @@ def _refuse_twins(options: nn.ModuleDict) -> None:
 
 def _form(module: nn.Module) -> Any:
     """What a module is, but for the values of its weights."""
-    plain = tuple(
-        (k, v) for k, v in sorted(vars(module).items()) if isinstance(v, str | int | float | tuple) and k != "training"
-    )
+    plain = tuple((k, v) for k, v in sorted(vars(module).items()) if k not in _OF_EVERY_MODULE)
     tensors = tuple((k, tuple(t.shape)) for k, t in module.state_dict(keep_vars=True).items())
     return type(module), repr(module), repr(plain), tensors, tuple(_form(child) for child in module.children())
 

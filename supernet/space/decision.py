@@ -28,10 +28,9 @@ class Decision:
     def __post_init__(self) -> None:
         if not self.name or not self.options:
             raise SupernetError(f"decision {self.name!r} needs a name and at least one option")
-        if any("/" in option or not option for option in self.options):
-            raise SupernetError(
-                f"decision {self.name!r}: option names {list(self.options)} must not be empty or hold '/'"
-            )
+        if any(not isinstance(option, str) or not option or "/" in option for option in self.options):
+            shown = str(list(self.options))[:200]
+            raise SupernetError(f"decision {self.name!r}: option names {shown} must not be empty or hold '/'")
 
     def taken(self, value: Value) -> tuple[str, ...]:
         """The options that `value` opens; raises SupernetError where it is no value of this decision."""

@@ -7,6 +7,7 @@ nothing in it is ever executed.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ __all__ = ["SCHEMA", "Genotype"]
 SCHEMA = 1
 MOST_BYTES = 1_000_000  # a DARTS genotype has about 1,500
 MOST_DEPTH = 8
+# Strings, whose brackets are no nesting, and brackets. Possessive and with an optional end: linear on any text.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _FIELDS = ("schema", "space", "version", "args", "decisions", "origin")
 
 
@@ -88,8 +91,10 @@ class Genotype:
             if path.stat().st_size > MOST_BYTES:
                 raise GenotypeError(f"{path} has {path.stat().st_size} bytes; a genotype has at most {MOST_BYTES}")
             return cls.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise GenotypeError(f"cannot read a genotype from {path}: {_reason(error)}") from None
+        except GenotypeError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a path that holds a zero byte
+            raise GenotypeError(f"cannot read a genotype from {str(path)!r}: {_reason(error)}") from None
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
@@ -103,9 +108,9 @@ class Genotype:
         except (json.JSONDecodeError, RecursionError) as error:
             raise GenotypeError(f"genotype is not JSON: {_reason(error)}") from None
         except ValueError as error:  # a whole number of thousands of digits
-            raise (
-                error if isinstance(error, GenotypeError) else GenotypeError("genotype holds a number too long to read")
-            )
+            if isinstance(error, GenotypeError):
+                raise
+            raise GenotypeError("genotype holds a number too long to read") from None
         if not isinstance(data, dict):
             raise GenotypeError(f"a genotype is a JSON object, not {type(data).__name__}")
         for key in data:
@@ -170,11 +175,11 @@ def _no_constant(name: str) -> Any:
 def _depth(text: str) -> int:
     """An upper bound of the nesting, read without parsing, so that a hostile depth never reaches the parser."""
     depth = most = 0
-    for character in text:
-        if character in "[{":
+    for token in _TOKEN.findall(text):
+        if token in "[{":
             depth += 1
             most = max(most, depth)
-        elif character in "]}":
+        elif token in "]}":
             depth -= 1
     return most
 

@@ -15,7 +15,7 @@ class Term:
 
 @dataclass(frozen=True)
 class CellGraph:
-    """`nodes[i]` is the sum of its terms and has the state number `inputs + i`; the output joins the states `concat`."""
+    """`nodes[i]` is the sum of its terms and has the state number `inputs + i`; the output joins states `concat`."""
 
     inputs: int
     nodes: tuple[tuple[Term, ...], ...]

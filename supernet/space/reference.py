@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..errors import GenotypeError, unknown
+from ..errors import GenotypeError
 from .genotype import Genotype
-from .published import published, published_names
+from .published import published
 
 __all__ = ["find_genotype"]
 
@@ -29,6 +29,8 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
         if isinstance(error, GenotypeError):
             raise
     text = str(reference)
-    if not text or "/" in text.partition(":")[0] and ":" not in text or text.endswith(".json"):
-        raise GenotypeError(f"no genotype at {text[:200]!r}; give a genotype.json, a search run's folder or a published name")
+    if not text or ("/" in text.partition(":")[0] and ":" not in text) or text.endswith(".json"):
+        raise GenotypeError(
+            f"no genotype at {text[:200]!r}; give a genotype.json, a search run's folder or a published name"
+        )
     return published(text), text

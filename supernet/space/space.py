@@ -134,7 +134,7 @@ class Space:
         """Raises GenotypeError, naming the decision, where `genotype` is no point of this space."""
         if (genotype.space, genotype.version) != (self.name, self.version):
             raise GenotypeError(
-                f"genotype of space {genotype.space[:80]!r} version {genotype.version}; "
+                f"genotype of space {genotype.space[:80]!r} version {str(genotype.version)[:20]}; "
                 f"this is {self.name!r} version {self.version}"
             )
         if dict(genotype.args) != Genotype(self.name, {}, args=self.args).args:
@@ -173,7 +173,7 @@ class Space:
         return active
 
     def project(self, strengths: Strengths) -> Genotype:
-        """The point that the strengths of the relaxed view describe; raises SupernetError where they are not numbers."""
+        """The point that the strengths of the relaxed view describe; SupernetError where they are no numbers."""
         self.check_strengths(strengths)
         point: dict[str, Value] = {}
         self._strongest(self.root, strengths, "", point)

@@ -1,7 +1,7 @@
 """A point of a decision tree as a flat vector of whole numbers, and back.
 
-Every decision of the tree has its places, whether it is open or not: a one_of the index of its option, a k_of a 0 or 1
-for each item, an integer the index of its value. Places of closed decisions hold -1, so the length is the same for all points.
+Every decision of the tree has its places, open or not: a one_of the index of its option, a k_of a 0 or 1 for each item,
+an integer the index of its value. Places of closed decisions hold -1, so the length is the same for all points.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One bilevel step: the alphas learn from their batch, then the weights from theirs (DARTS, arXiv:1806.09055, algorithm 1).
+"""One bilevel step: alphas learn from their batch, then weights from theirs (DARTS, arXiv:1806.09055).
 
     1  alpha  <-  Adam(alpha, hypergradient of L_val)         no weight gradient unless the estimate needs it
     2  w      <-  SGD(w, clip(grad_w L_tr(w, alpha)))         no alpha gradient

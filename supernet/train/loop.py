@@ -201,7 +201,7 @@ class Loop:
         step, state = found
         if state["steps_per_epoch"] != self.program.steps:
             raise SupernetError(
-                f"the run has {state['steps_per_epoch']} steps an epoch and the data now give {self.program.steps}: the "
+                f"the run has {state['steps_per_epoch']} steps an epoch, and the data give {self.program.steps}: the "
                 "images have changed; run.fresh=true starts anew"
             )
         self.step, self.seconds = state["step"], state["seconds"]

@@ -33,7 +33,7 @@ from .task import Task
 
 __all__ = ["RetrainProgram"]
 
-# Those of timm that are functions of the number of updates: "plateau" has a state of its own, and would have to be saved.
+# Those of timm that are functions of the number of updates: "plateau" has a state that would have to be saved.
 SCHEDULES = ("cosine", "tanh", "step", "poly")
 
 

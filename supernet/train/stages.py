@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from ..network import Supernet
+from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
+from ..network import Supernet, make_executor
 from ..space import Genotype, Space, get_space, space_of
 from ..space.reference import find_genotype
 from .config import RetrainConfig, SearchConfig
@@ -72,6 +73,7 @@ def run_search(
     device = pick(config.device)
     own = space is not None
     space = space or get_space(config.space.name, **config.space.args)
+    _check_parts(config)
     splits = splits or open_data(config.data, config.seed)
     chosen = task or _classification(splits)
     run = RunFolder.open(config, "search", space.name if own else None) if in_folder else None
@@ -101,7 +103,7 @@ def run_retrain(
     in_folder: bool = True,
     until: int | None = None,
 ) -> Retrained:
-    """Train a genotype's network to the end, or to step `until`; then open the test split, once, for the selected one."""
+    """Train a genotype to the end, or to step `until`; then open the test split once, for the selected one."""
     device = pick(config.device)
     genotype, label = find_genotype(genotype or config.genotype)
     space = space or space_of(genotype)
@@ -134,6 +136,14 @@ def run_retrain(
         outcome.done,
         run.path if run is not None else None,
     )
+
+
+def _check_parts(config: SearchConfig) -> None:
+    """Unknown names are refused before a run folder is made."""
+    method = config.method
+    _ = RELAXATIONS[method.relaxation], HYPERGRADIENTS[method.hypergradient]
+    _ = DISCRETISERS[method.discretiser] if method.discretiser else None
+    make_executor(config.executor)
 
 
 def _classification(splits: Splits, smoothing: float = 0.0) -> Task:

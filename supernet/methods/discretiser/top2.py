@@ -20,6 +20,7 @@ class Top2(Part):
         """Raises SupernetError for a space of another projection."""
         if net.space.projection != "top2":
             raise SupernetError(
-                f"method.discretiser=top2 does not fit space {net.space.name!r}; use method.discretiser={net.space.projection}"
+                f"method.discretiser=top2 does not fit space {net.space.name!r}; "
+                f"use method.discretiser={net.space.projection}"
             )
         return net.genotype()

@@ -98,14 +98,14 @@ def frozen_statistics(net: nn.Module) -> Iterator[None]:
     into them.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
-    for m in norms:
-        m.momentum = 0.0
+    tracked = [m.track_running_stats for m in norms]
+    for m in norms:  # a momentum of 0 would still count the batch, and let its NaN in: 0 * NaN is NaN
+        m.track_running_stats = False
     try:
         yield
     finally:
-        for m, momentum in zip(norms, momenta, strict=True):
-            m.momentum = momentum
+        for m, tracks in zip(norms, tracked, strict=True):
+            m.track_running_stats = tracks
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ class Reference:
             terms = [
                 p[edge.row, column] * op(states[edge.source])
                 for edge in weights.incoming(node)
-                for column, op in enumerate(weights.edges[edge.row])  # type: ignore[arg-type]
+                for column, op in enumerate(weights.operations(edge.row))
                 if mask[edge.row][column]
             ]
             total = sum(terms[1:], terms[0]) if terms else weights.empty(node, states)

@@ -8,7 +8,7 @@ backward were measured 2 to 5 times faster on the CPU.
 # B batch, C channels, H height, W width, E edges, O operations, T terms of one node
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from supernet.ops import PreActivated
 from supernet.ops.identity import Zero
 
 from ..pool_norm import PoolNorm
+from .depthwise import depthwise, has_quick_form
 from .registry import EXECUTORS, Mask
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Wide:
             outputs: list[Tensor] = []
             places: list[tuple[int, int]] = []
             for edge in weights.incoming(node):
-                for column, op in enumerate(weights.edges[edge.row]):  # type: ignore[arg-type]
+                for column, op in enumerate(weights.operations(edge.row)):
                     if mask[edge.row][column] and not isinstance(op, Zero):
                         outputs.append(states[edge.source].apply(op))
                         places.append((edge.row, column))
@@ -66,7 +67,7 @@ class _Source:
         if isinstance(op, PreActivated):
             if self._relu is None:
                 self._relu = F.relu(self.x)
-            return op.after_relu(self._relu)
+            return _after_relu(op, self._relu)
         if isinstance(op, PoolNorm):
             return self._pool_norm(op)
         if isinstance(op, nn.AvgPool2d | nn.MaxPool2d):
@@ -74,7 +75,7 @@ class _Source:
         return op(self.x)
 
     def _pool(self, pool: nn.Module) -> Tensor:
-        key = (type(pool), pool.stride)
+        key = _form(pool)
         if key not in self._pooled:
             self._pooled[key] = pool(self.x)
         return self._pooled[key]
@@ -84,7 +85,7 @@ class _Source:
 
         Not in evaluation, where the running statistics are used and may differ from edge to edge.
         """
-        key = (type(op.pool), op.pool.stride)
+        key = _form(op.pool), op.norm.eps
         if not op.training:
             return op.norm(self._pool(op.pool))
         if key not in self._normed:
@@ -98,9 +99,27 @@ class _Source:
         return y
 
 
+def _after_relu(op: PreActivated, x: Tensor) -> Tensor:
+    """`op` without its ReLU, for an `x` that has been through one."""
+    for layer in list(op.children())[1:]:
+        x = depthwise(cast(nn.Conv2d, layer), x) if has_quick_form(layer, x) else layer(x)
+    return x
+
+
+_POOL_SETTINGS = (
+    "kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override",
+    "return_indices",
+)  # fmt: skip
+
+
+def _form(pool: nn.Module) -> Any:
+    """What two poolings must have in common to compute the same: candidates of one's own may use any window."""
+    return type(pool), *(getattr(pool, name, None) for name in _POOL_SETTINGS)
+
+
 def weighted_sum(p: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """sum_t p[t] * outputs[t] for `p` of shape [T] and outputs of one shape [B, C, H, W], in one pass."""
-    return _WeightedSum.apply(p, *outputs)  # type: ignore[no-any-return, no-untyped-call]
+    return cast(Tensor, _WeightedSum.apply(p, *outputs))
 
 
 class _WeightedSum(torch.autograd.Function):

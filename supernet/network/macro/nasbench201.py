@@ -2,7 +2,7 @@
 
     stem conv3x3 to C, BN | N cells C | block | N cells 2C | block | N cells 4C | BN, ReLU, pool, linear
 
-The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside an average pool 2x2 and a conv1x1 without norm.
+The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside average pool 2x2 and conv1x1 without norm.
 """
 # B batch, C channels, H height, W width
 
@@ -79,6 +79,7 @@ class NasBench201Body(nn.Module):
         self,
         space: Space,
         executor: Executor,
+        /,
         *,
         channels: int = 16,
         cells_per_stage: int = 5,
@@ -113,6 +114,7 @@ class NasBench201Network(CellClassifier):
         self,
         space: Any,
         genotype: Genotype,
+        /,
         *,
         channels: int = 16,
         cells_per_stage: int = 5,

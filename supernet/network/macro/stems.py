@@ -57,6 +57,8 @@ def make_stem(name: str, in_chans: int, channels: int, multiplier: int) -> Cifar
     """The stem `name`: "cifar" or "imagenet"."""
     if name not in _STEMS:
         raise SupernetError(unknown("stem", name, _STEMS))
+    if channels < 1 or in_chans < 1:
+        raise SupernetError(f"network channels={channels} and in_chans={in_chans} must both be 1 or more")
     if name == "imagenet" and channels < 2:
         raise SupernetError(f"the imagenet stem needs channels of 2 or more, not {channels}")
     return _STEMS[name](in_chans, channels, multiplier)

@@ -1,4 +1,4 @@
-"""NAS-Bench-201 (Dong, Yang; arXiv:2001.00326): a cell of four nodes and six edges, five operations, 5^6 = 15,625 points.
+"""NAS-Bench-201 (Dong, Yang; arXiv:2001.00326): a cell of four nodes, six edges, five operations: 5^6 = 15,625 points.
 
 Its string form lists, node by node, the operation of each incoming edge: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 """
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ...errors import GenotypeError
 from ..cells import EdgeCells
+from ..decision import Value
 from ..genotype import Genotype
 from .registry import SPACES
 
@@ -33,14 +34,15 @@ def nasbench201(operations: Sequence[str] = OPERATIONS) -> EdgeCells:
 
 def to_string(genotype: Genotype) -> str:
     """The benchmark's string of a genotype of this space."""
-    graph = nasbench201(**genotype.args).graphs(genotype)["cell"]
+    space = nasbench201(**genotype.args)
+    graph = space.graphs(genotype)["cell"]
     return "+".join("|" + "".join(f"{term.op}~{term.source}|" for term in terms) for terms in graph.nodes)
 
 
 def from_string(text: str) -> Genotype:
     """The genotype of the benchmark's string; raises GenotypeError where it is none."""
     space = nasbench201()
-    decisions = {}
+    decisions: dict[str, Value] = {}
     nodes = text.split("+") if isinstance(text, str) and len(text) < 1000 else []
     for target, node in enumerate(nodes, start=1):
         terms = node.removeprefix("|").removesuffix("|").split("|")

@@ -13,7 +13,7 @@ __all__ = ["SPACES", "get_space", "space_of"]
 SPACES: Registry[Callable[..., Space]] = Registry("space")
 
 
-def get_space(name: str, **args: Any) -> Space:
+def get_space(name: str, /, **args: Any) -> Space:
     """The space `name` with the arguments of its factory; raises SupernetError for an unknown name or argument."""
     factory = SPACES[name]
     check_arguments(factory, args, f"space {name!r}")

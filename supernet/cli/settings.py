@@ -1,0 +1,82 @@
+"""From a command line to a configuration dataclass, by way of Hydra's composition.
+
+The settings and their defaults have one source, the dataclasses of supernet/train/config.py. Their defaults enter
+Hydra's ConfigStore as plain mappings (`search_schema` ...), the YAML files of supernet/conf choose the parts, and what
+was composed goes back into the dataclass, which names wrong keys, types and values.
+"""
+
+import copy
+import dataclasses
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..errors import SupernetError
+from ..train.config import ExportConfig, RetrainConfig, SearchConfig, from_mapping
+
+__all__ = ["CONF", "SCHEMAS", "compose", "loader_for", "register", "settings"]
+
+CONF = "pkg://supernet.conf"
+SCHEMAS: dict[str, type] = {"search": SearchConfig, "retrain": RetrainConfig, "export": ExportConfig}
+
+
+def register() -> None:
+    """Enters the dataclasses' defaults into Hydra's ConfigStore; a second call changes nothing."""
+    version.setbase("1.3")
+    setup_globals()
+    for stage, schema in SCHEMAS.items():
+        # Plain mappings: Hydra would make a frozen dataclass read-only, and then no override could enter it.
+        ConfigStore.instance().store(f"{stage}_schema", dataclasses.asdict(schema()), provider="supernet")
+
+
+def loader_for(config_dir: str | None = None) -> ConfigLoaderImpl:
+    """Hydra's loader with the search path that `hydra.main` will have; `config_dir` adds the user's own folder."""
+    path = create_config_search_path(CONF)
+    if config_dir is not None:
+        folder = os.path.abspath(config_dir)
+        if not os.path.isdir(folder):
+            raise SupernetError(
+                f"--config-dir {config_dir!r} is no folder; give one that holds groups such as data/my.yaml"
+            )
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(path)
+
+
+def compose(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration of one run, with Hydra's own part; raises Hydra's and OmegaConf's errors."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*is not available", category=UserWarning)
+        return loader.load_configuration(name, list(overrides), RunMode.RUN)
+
+
+def settings(stage: str, composed: DictConfig) -> Any:
+    """The dataclass of the stage with the composed values; raises SupernetError for those that it does not take.
+
+    `composed` may still have Hydra's own part, which interpolations (`${hydra:job.num}`) then read.
+    """
+    if "hydra" not in composed:
+        return _from(stage, composed)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(composed)
+    try:
+        own = copy.deepcopy(composed)
+        with open_dict(own):
+            del own["hydra"]
+        return _from(stage, own)
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _from(stage: str, own: DictConfig) -> Any:
+    return from_mapping(SCHEMAS[stage], OmegaConf.to_container(own, resolve=True, throw_on_missing=True))  # type: ignore[arg-type]
