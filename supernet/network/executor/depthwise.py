@@ -48,7 +48,7 @@ def depthwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
     stride, dilation = layer.stride[0], layer.dilation[0]
     if stride > 1:
         x, dilation = x[:, :, ::stride, ::stride], 1
-    return _Depthwise.apply(x, layer.weight, dilation)  # type: ignore[no-any-return, no-untyped-call]
+    return _Depthwise.apply(x, layer.weight, dilation)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -78,12 +78,12 @@ def _filter_gradient(x: Tensor, g: Tensor, k: int, dilation: int) -> Tensor:
         x, g = _grids(x, dilation), _grids(g, dilation)
     c, width, pad = x.shape[1], x.shape[-1], k // 2
     if k <= COLUMNS:
-        return conv2d_weight(x, (c, 1, k, k), g, padding=pad, groups=c)  # type: ignore[arg-type]
+        return conv2d_weight(x, (c, 1, k, k), g, padding=pad, groups=c)
     x, parts = F.pad(x, (pad, pad)), []
     for first in range(0, k, COLUMNS):
         n = min(COLUMNS, k - first)
         seen = x[..., first : first + width + n - 1]  # what columns first .. first + n - 1 of the filter see
-        parts.append(conv2d_weight(seen, (c, 1, k, n), g, padding=(pad, 0), groups=c))  # type: ignore[arg-type]
+        parts.append(conv2d_weight(seen, (c, 1, k, n), g, padding=(pad, 0), groups=c))
     return torch.cat(parts, dim=3)
 
 

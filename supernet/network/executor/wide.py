@@ -90,7 +90,8 @@ class _Source:
             return op.norm(self._pool(op.pool))
         if key not in self._normed:
             pooled = self._pool(op.pool)
-            mean, var = (torch.zeros_like(t) for t in (op.norm.running_mean, op.norm.running_var))
+            wide = torch.promote_types(pooled.dtype, torch.float32)  # statistics are kept in float32 under autocast
+            mean, var = pooled.new_zeros((2, pooled.shape[1]), dtype=wide)
             # With momentum 1 the buffers receive this batch's own statistics.
             y = F.batch_norm(pooled, mean, var, training=True, momentum=1.0, eps=op.norm.eps)
             self._normed[key] = (y, mean, var)
@@ -101,7 +102,7 @@ class _Source:
 
 def _after_relu(op: PreActivated, x: Tensor) -> Tensor:
     """`op` without its ReLU, for an `x` that has been through one."""
-    for layer in list(op.children())[1:]:
+    for layer in op.behind_relu():
         x = depthwise(cast(nn.Conv2d, layer), x) if has_quick_form(layer, x) else layer(x)
     return x
 
