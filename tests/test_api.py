@@ -87,7 +87,7 @@ def test_a_task_of_ones_own() -> None:
 
 
 def test_without_a_folder_the_best_epoch_is_kept_in_memory() -> None:
-    """A rate that grows until training falls apart: the first epoch is the best, and its weights are what comes back."""
+    """A rate that grows until training falls apart: the first epoch is the best, and its weights come back."""
     split = images(40)
     recipe = {"opt": "sgd", "lr": 1e-3, "sched": "step", "decay_rate": 1e9, "decay_epochs": 1, "auxiliary": 0.0}
     settings = {**TINY, "epochs": 2, "recipe": {**recipe, "clip": 0.0, "drop_path": 0.0}}

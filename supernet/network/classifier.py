@@ -7,6 +7,7 @@ set_grad_checkpointing, group_matcher.
 # B batch, C channels, H height, W width
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,24 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import SupernetError, unknown
 
-__all__ = ["CellClassifier"]
+__all__ = ["CellClassifier", "drop_path", "linear_head"]
 
 
 POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax", "")
+
+
+def linear_head(features: int, num_classes: int) -> nn.Linear:
+    """The relaxed networks' classifier; raises SupernetError for fewer than one class."""
+    if num_classes < 1:
+        raise SupernetError(f"num_classes={num_classes} must be 1 or more")
+    return nn.Linear(features, num_classes)
+
+
+def drop_path(rate: float) -> Callable[[], DropPath]:
+    """Makes drop-path layers of `rate` in [0, 1)."""
+    if not 0 <= rate < 1:
+        raise SupernetError(f"drop_path_rate={rate} must lie in [0, 1)")
+    return partial(DropPath, rate)
 
 
 class CellClassifier(nn.Module):
@@ -175,7 +190,7 @@ class CellClassifier(nn.Module):
 def _make_pool(name: str, num_classes: int) -> SelectAdaptivePool2d:
     """[B, C, H, W] to [B, C] (twice as many channels for "catavgmax"); "" leaves the map as it is."""
     if name not in POOLS:
-        raise SupernetError(unknown("global_pool", name, POOLS))
+        raise SupernetError(unknown("global_pool", name, (pool for pool in POOLS if pool)))
     if not name and num_classes:
         raise SupernetError(
             f"global_pool='' leaves a map, which no classifier reads: num_classes={num_classes} must be 0"

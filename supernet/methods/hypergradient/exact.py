@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from ..part import Part
-from .problem import Estimate, Problem, gradient
+from .problem import Estimate, Problem, frozen, gradient
 from .registry import HYPERGRADIENTS
 
 __all__ = ["Exact"]
@@ -28,7 +28,8 @@ class Exact(Part):
     def __call__(self, problem: Problem) -> Estimate:
         # The graph below keeps the tensors w themselves, and `at` writes other values into them: so the product with v
         # is taken in a graph made anew at w, once v is known.
-        slope = gradient(problem.train_loss(), problem.weights)
+        with frozen(problem.alphas):
+            slope = gradient(problem.train_loss(), problem.weights)
         with problem.at(problem.virtual_weights(slope)):
             loss = problem.val_loss()
             both = gradient(loss, [*problem.alphas, *problem.weights])

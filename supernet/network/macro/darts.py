@@ -5,10 +5,8 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 # B batch, C channels, H height, W width, L layers, E edges, O operations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...errors import SupernetError
@@ -16,7 +14,7 @@ from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..classifier import CellClassifier
+from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .auxiliary import AuxiliaryHead
@@ -69,7 +67,7 @@ class DartsBody(nn.Module):
         steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))
         self.cells = nn.ModuleList(MixedCell(space, plan, affine=affine, pool_bn=pool_bn) for plan in steps)
         self.sites = tuple(plan.kind for plan in steps)
-        self.classifier = nn.Linear(steps[-1].channels * len(space.concat), num_classes)
+        self.classifier = linear_head(steps[-1].channels * len(space.concat), num_classes)
 
     def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
         """Logits [B, num_classes] of images [B, in_chans, H, W]."""
@@ -109,7 +107,7 @@ class DartsNetwork(CellClassifier):
         graphs = space.graphs(genotype)
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, {kind: len(graph.concat) for kind, graph in graphs.items()})
-        drop = partial(DropPath, drop_path_rate)
+        drop = drop_path(drop_path_rate)
         self.cells = nn.ModuleList(
             DiscreteCell(graphs[p.kind], p, affine=affine, pool_bn=pool_bn, drop_path=drop) for p in steps
         )

@@ -7,10 +7,8 @@ The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside avera
 # B batch, C channels, H height, W width
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from supernet.ops.convolution import relu_conv_bn
@@ -20,7 +18,7 @@ from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..classifier import CellClassifier
+from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .registry import MACROS, Macro
@@ -96,7 +94,7 @@ class NasBench201Body(nn.Module):
         self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, affine=affine, pool_bn=False))
         self.sites = tuple("cell" for plan in steps if plan)
         self.last = nn.Sequential(nn.BatchNorm2d(channels * 4), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(channels * 4, num_classes)
+        self.classifier = linear_head(channels * 4, num_classes)
 
     def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
         """Logits [B, num_classes] of images [B, in_chans, H, W]."""
@@ -127,7 +125,7 @@ class NasBench201Network(CellClassifier):
     ) -> None:
         super().__init__(num_classes, global_pool, drop_rate)
         graph = space.graphs(genotype)["cell"]
-        drop = partial(DropPath, drop_path_rate)
+        drop = drop_path(drop_path_rate)
         steps = _plans(channels, cells_per_stage)
         self.stem = _stem(in_chans, channels)
         self.cells = _layers(steps, channels, lambda plan: DiscreteCell(graph, plan, affine=affine, drop_path=drop))

@@ -1,0 +1,1 @@
+"""Measurements of this project; each script runs from a bare checkout."""
