@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "api": _API | {"presets"},
     "exporting": _API,
     "demo": _API | {"api", "exporting"},
-    "cli": _API | {"api", "demo", "conf", "exporting"},
+    "cli": _API | {"api", "demo", "conf", "exporting", "presets"},
     "__init__": {"api", "network", "space"},
     "__main__": {"cli"},
 }

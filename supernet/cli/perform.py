@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SupernetError
+from ..presets import preset_names
 from ..space import get_space
 from ..space.reference import find_genotype
 from ..train.config import ExportConfig, RetrainConfig, SearchConfig
@@ -92,10 +93,16 @@ def _print(stage: str, run: RunFolder, result: Mapping[str, Any]) -> None:
     rows["seconds"] = f"{result['seconds']:.1f}"
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
     if stage == "search":
-        rows["next"] = f"supernet retrain {override('genotype', run.path)}"
+        rows["next"] = f"supernet retrain {override('genotype', run.path)}{_network_of(run)}"
     else:
         rows["next"] = f"supernet export {override('run', run.path)}"
     _table(rows)
+
+
+def _network_of(run: RunFolder) -> str:
+    """The part `network=...` that a space needs where the default of retraining is another space's."""
+    space = run.config["config"]["space"]["name"]
+    return f" network={space}" if space in preset_names("network") else ""
 
 
 def _export(config: ExportConfig) -> None:
