@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from .network import Supernet, build
     from .space import Genotype, Space, get_space, published
     from .space.choice import Choice
+    from .train.data.augment import Augment
 
 __all__ = [
+    "Augment",
     "Choice",
     "Genotype",
     "Space",
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 # Public name -> module of this package that defines it. No name may be that of a subpackage: importing the subpackage
 # `supernet.export` sets the attribute `export` here, which would hide a function of that name; hence `export_model`.
 _HOME = {
+    "Augment": "train.data.augment",
     "Choice": "space.choice",
     "Genotype": "space",
     "Space": "space",

@@ -53,17 +53,17 @@ def search(
     """
     spaces: dict[str, Any] = {"space": {"name": space}} if isinstance(space, str) else {}
     if not isinstance(space, str | Space):
-        space = Space(space)
-    splits = None if train is None else from_arrays(train, val, augment=augment, seed=settings.get("seed", 0))
-    chosen = preset("method", method) if isinstance(method, str) else dict(method)
-    values = {**spaces, "method": chosen, "data": _data(data, splits), "run": _run(run), **_plain(settings)}
+        space = Space(space)  # refuses what makes no network
+    splits = _splits(train, val, None, augment, settings)
+    chosen = _group("method", method)
+    values = {**spaces, "method": chosen, "data": _data(data, splits, task), "run": _run(run), **_plain(settings)}
     config = from_mapping(SearchConfig, values)
     own = None if isinstance(space, str) else space
     return run_search(config, space=own, splits=splits, task=task, in_folder=run is not None)
 
 
 def retrain(
-    genotype: Genotype | str | Path,
+    genotype: Genotype | Searched | str | Path,
     train: Any = None,
     val: Any = None,
     test: Any = None,
@@ -76,18 +76,22 @@ def retrain(
     run: str | Path | None = None,
     **settings: Any,
 ) -> Retrained:
-    """Train the network of `genotype` (or a file, a run folder, a published name) from scratch.
+    """Train the network of `genotype` (or what a search gave, a file, a run folder, a published name) from scratch.
 
     Selection reads `val`, or a part of `train`; `test` is read once, at the end. `space` is needed for a network of
     your own. `recipe` is a preset's name or its settings. Otherwise as `search`.
     """
-    splits = None if train is None else from_arrays(train, val, test, augment=augment, seed=settings.get("seed", 0))
-    chosen = preset("recipe", recipe) if isinstance(recipe, str) else dict(recipe)
+    if isinstance(genotype, Searched):
+        found = genotype.net.space
+        space = space or (found if found.factory is not None else None)
+        genotype = genotype.genotype
+    splits = _splits(train, val, test, augment, settings)
+    chosen = _group("recipe", recipe)
     reference = "" if isinstance(genotype, Genotype) else str(genotype)
     values = {
         "genotype": reference,
         "recipe": chosen,
-        "data": _data(data, splits),
+        "data": _data(data, splits, task),
         "run": _run(run),
         **_plain(settings),
     }
@@ -113,11 +117,36 @@ def export_model(trained: Retrained, folder: str | Path) -> Path:
     )
 
 
-def _data(data: str | Settings, splits: Splits | None) -> dict[str, Any]:
-    """The group `data`; data that were handed over are told apart by a digest of a few of their samples."""
+def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: Settings) -> Splits | None:
+    """The data that were handed over, or None where a named data set is to be read."""
+    if train is None:
+        given = {"val": val, "test": test, "augment": augment}
+        for name in (key for key, value in given.items() if value is not None):
+            raise SupernetError(f"{name} is given without train; give train too, or leave it out to use data=...")
+        return None
+    seed = settings.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise SupernetError(f"seed={seed!r} must be a whole number")
+    return from_arrays(train, val, test, augment=augment, seed=seed)
+
+
+def _group(name: str, chosen: str | Settings | Any) -> dict[str, Any]:
+    """The settings of a part, from its preset's name, a mapping or its dataclass."""
+    if isinstance(chosen, str):
+        return preset(name, chosen)
+    if is_dataclass(chosen) and not isinstance(chosen, type):
+        return dict(vars(chosen))
+    if not isinstance(chosen, Mapping):
+        raise SupernetError(f"{name} is a {type(chosen).__name__}; give the name of a preset or its settings")
+    return dict(chosen)
+
+
+def _data(data: str | Settings, splits: Splits | None, task: Task | None) -> dict[str, Any]:
+    """The group `data`; what was handed over is told apart by its augmentation and a digest of a few samples."""
     if splits is None:
-        return preset("data", data) if isinstance(data, str) else dict(data)
-    return {"name": "arrays", "kwargs": {"digest": _digest(splits)}}
+        return _group("data", data)
+    told = {"augment": repr(splits.augment), "task": type(task).__name__}
+    return {"name": "arrays", "kwargs": {"digest": _digest(splits), **told}}
 
 
 def _digest(splits: Splits, most: int = 64) -> str:

@@ -13,6 +13,7 @@ import supernet
 from supernet.errors import SupernetError
 from supernet.space import Space
 from supernet.train.log import read_metrics
+from supernet.train.retrain import RetrainProgram
 
 QUIET: dict[str, Any] = {"log": {"progress": False, "tensorboard": False}}
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 8, "network": {"channels": 2, "layers": 2}, **QUIET}
@@ -86,14 +87,19 @@ def test_a_task_of_ones_own() -> None:
     assert "test/error" in trained.metrics
 
 
-def test_without_a_folder_the_best_epoch_is_kept_in_memory() -> None:
-    """A rate that grows until training falls apart: the first epoch is the best, and its weights come back."""
-    split = images(40)
-    recipe = {"opt": "sgd", "lr": 1e-3, "sched": "step", "decay_rate": 1e9, "decay_epochs": 1, "auxiliary": 0.0}
-    settings = {**TINY, "epochs": 2, "recipe": {**recipe, "clip": 0.0, "drop_path": 0.0}}
-    trained = supernet.retrain("DARTS_V2", split, split, split, **settings)
+def test_without_a_folder_the_best_epoch_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[dict[str, Tensor]] = []
+
+    def worse_each_time(self: RetrainProgram, epoch: int) -> dict[str, Any]:
+        states.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return {"val/top1": 0.9 - 0.5 * epoch}
+
+    monkeypatch.setattr(RetrainProgram, "end_epoch", worse_each_time)
+    trained = supernet.retrain("DARTS_V2", images(40), **{**TINY, "epochs": 2})
     assert trained.metrics["epoch"] == 0
-    assert trained.metrics["test/loss"] == pytest.approx(trained.metrics["val/loss"], rel=1e-5)
+    returned = trained.model.state_dict()
+    assert all(torch.equal(returned[name], value) for name, value in states[0].items())
+    assert not all(torch.equal(returned[name], value) for name, value in states[1].items())
 
 
 @pytest.mark.parametrize(
@@ -117,3 +123,77 @@ def test_a_mistake_is_one_line(call: Any, named: str) -> None:
         call()
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_other_options_is_another_run(tmp_path: Path) -> None:
+    """The order of the options decides what a column of the alphas means, so it is part of the identity."""
+
+    class Other(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            kernels = {f"k{k}": partial(nn.Conv2d, 1, 4, k, padding=k // 2) for k in (3, 1)}
+            self.op = supernet.Choice(kernels)
+
+    Other.__name__ = Net.__name__
+    settings: dict[str, Any] = {"run": tmp_path / "one", "epochs": 1, "batch_size": 8, **QUIET}
+    supernet.search(Net, images(24), **settings)
+    with pytest.raises(SupernetError, match="holds another run"):
+        supernet.search(Other, images(24), **settings)
+    with pytest.raises(SupernetError, match="holds another run"):
+        supernet.search(Net, images(24), augment=supernet.Augment(flip=True), **settings)
+
+
+def test_an_own_network_of_one_channel_is_exported(tmp_path: Path) -> None:
+    found = supernet.search(Net, images(24), epochs=1, batch_size=8, **QUIET)
+    trained = supernet.retrain(found, images(24), epochs=1, batch_size=8, **QUIET)
+    assert (supernet.export_model(trained, tmp_path / "own") / "model.safetensors").is_file()
+
+
+def test_labels_are_smoothed_once_with_mixup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets that the task sees are shares of two classes, and the task's own smoothing is all there is."""
+    from supernet.train.task import ImageClassification
+
+    seen: list[Tensor] = []
+    loss = ImageClassification.loss
+
+    def watched(self: Any, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
+        seen.append(targets)
+        return loss(self, outputs, targets, training=training)
+
+    monkeypatch.setattr(ImageClassification, "loss", watched)
+    recipe = {"mixup": 0.4, "smoothing": 0.1, "auxiliary": 0.0}
+    supernet.retrain("DARTS_V2", images(24), recipe=recipe, **TINY)
+    mixed = [targets for targets in seen if targets.ndim == 2]
+    assert mixed
+    assert all(((targets == 0).sum(1) >= 2).all() for targets in mixed), (
+        "four classes, at most two of them in a mixture"
+    )
+
+
+def test_second_order_repeats_the_draws_of_dropout() -> None:
+    """Finite difference and exact form agree on a smooth network with dropout: they differentiate one function."""
+    from supernet.network import Supernet
+    from supernet.train.bilevel import BilevelStep
+    from supernet.train.config import MethodConfig, WeightConfig
+    from supernet.train.task import ImageClassification
+
+    class Smooth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.op = supernet.Choice({"one": partial(nn.Linear, 6, 6), "two": partial(nn.Linear, 6, 6, bias=False)})
+            self.head, self.drop = nn.Linear(6, 3), nn.Dropout(0.3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.drop(torch.tanh(self.op(x))))
+
+    estimates = {}
+    for name in ("finite_difference", "exact"):
+        net = Supernet(Space(Smooth), seed=0).double()
+        step = BilevelStep(
+            net, ImageClassification(3), method=MethodConfig(hypergradient=name), weights=WeightConfig(lr=1.0)
+        )
+        generator = torch.Generator().manual_seed(1)
+        batch = torch.randn(8, 6, generator=generator, dtype=torch.float64), torch.arange(8) % 3
+        torch.manual_seed(2)
+        estimates[name] = torch.cat([g.flatten() for g in step.alpha_gradients(batch, batch)[1]])
+    torch.testing.assert_close(estimates["finite_difference"], estimates["exact"], rtol=1e-2, atol=1e-6)

@@ -216,3 +216,20 @@ def test_hydra_s_own_main_sees_only_checked_lines(monkeypatch: pytest.MonkeyPatc
     assert main(["search", "--experimental-rerun=x.pickle"]) == 2
     assert reached == []
     assert logging.getLogger("supernet").level in (logging.NOTSET, logging.INFO)
+
+
+def test_every_run_of_a_sweep_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's own YAML that would call a function while logging is set up, as the second run of a sweep."""
+    monkeypatch.chdir(tmp_path)
+    experiments = tmp_path / "mine" / "experiment"
+    experiments.mkdir(parents=True)
+    (experiments / "good.yaml").write_text("# @package _global_\nseed: 1\n")
+    (experiments / "evil.yaml").write_text(
+        "# @package _global_\nhydra:\n  job_logging:\n    handlers:\n"
+        "      x:\n        (): posix.mkdir\n        path: PWNED\n"
+    )
+    assert main(["search", "-cd", str(tmp_path / "mine"), "-m", "experiment=good,evil"]) == 2
+    assert not (tmp_path / "PWNED").exists()
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -15,6 +15,7 @@ import supernet
 ROOT = Path(__file__).resolve().parent.parent
 
 PUBLIC = {
+    "Augment",
     "Choice",
     "Genotype",
     "Space",

@@ -54,7 +54,8 @@ def check(stage: str, argv: Sequence[str]) -> Checked:
         sweeps = args.multirun or any(o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed)
         lines = _one_by_one(parsed) if sweeps else [list(args.overrides)]
         composed = [compose(loader, name, line) for line in lines]
-        _check_hydra(composed[0])
+        for one in composed:
+            _check_hydra(one)
         configs = tuple(settings(stage, one) for one in composed)
     return Checked(configs, runs=not (args.help or args.cfg or args.info))
 

@@ -132,8 +132,8 @@ def _data(data: Mapping[str, Any], net: nn.Module, arguments: Mapping[str, Any])
     for key in data:
         if key not in DATA:
             raise SupernetError(unknown("key of data", key, DATA))
-    channels = int(arguments.get("in_chans", 3))
-    size = [int(n) for n in data.get("input_size") or (channels, 32, 32)]
+    size = [int(n) for n in data.get("input_size") or (arguments.get("in_chans", 3), 32, 32)]
+    channels = int(arguments.get("in_chans", size[0] if size else 3))  # a network of one's own may not say
     if len(size) != 3 or min(size) < 1 or size[0] != channels:
         raise SupernetError(f"data.input_size={size} must be (channels, height, width) with {channels} channels")
     found: dict[str, Any] = {"name": data.get("name"), "input_size": size}

@@ -24,6 +24,8 @@ def build(genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> n
     "imagenet"), auxiliary, drop_path_rate, pool_bn ... `seed` draws the weights (None: torch's global generator).
     Raises GenotypeError where the genotype is no point of its space, SupernetError for unknown arguments.
     """
+    if not isinstance(genotype, Genotype):
+        raise SupernetError(f"build takes a Genotype, not {genotype!r:.60}; use published(name) or Genotype.load(path)")
     if genotype.space not in SPACES:
         raise SupernetError(
             f"space {genotype.space[:60]!r} is not registered; for a network of your own use "

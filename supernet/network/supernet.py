@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments import check_arguments
+from ..errors import SupernetError
 from ..space.cells import CellSpace
 from ..space.genotype import Genotype
 from ..space.space import Space
@@ -44,6 +45,8 @@ class Supernet(nn.Module):
 
     def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
         super().__init__()
+        if not isinstance(space, Space):
+            raise SupernetError(f"Supernet takes a Space, not {space!r:.60}; use get_space(name) or Space(Net)")
         macro = macro_of(space)
         check_arguments(macro.relaxed, arguments, f"the {space.name!r} supernet")
         defaults = {
@@ -71,8 +74,8 @@ class Supernet(nn.Module):
         return list(self.alpha.values())
 
     def weights(self) -> list[nn.Parameter]:
-        """All other parameters."""
-        return list(self.body.parameters())
+        """All other parameters that learn; those that a user has frozen take no part."""
+        return [p for p in self.body.parameters() if p.requires_grad]
 
     def mixing(self) -> dict[str, Tensor]:
         """P [E, O] of each table: of the activated genotype, else of the alphas."""

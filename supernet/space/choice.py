@@ -80,6 +80,10 @@ def read_choices(factory: Callable[[], nn.Module]) -> tuple[list[Decision], str]
     A shared choice stands once, at the root when any of its places is nested, since it belongs to no single branch. One
     `Choice` object that stands in several places is one decision, named by the first.
     """
+    if isinstance(factory, nn.Module):
+        raise SupernetError(
+            f"Space(...) takes the class {type(factory).__name__} or a function that makes the network, not a network"
+        )
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
@@ -156,7 +160,10 @@ def _make(name: str, option: Option) -> nn.Module:
     if isinstance(option, tuple) and option and callable(option[0]):
         made = option[0](*option[1:])
     else:
-        made = option if isinstance(option, nn.Module) else option() if callable(option) else option
+        try:
+            made = option if isinstance(option, nn.Module) else option() if callable(option) else option
+        except TypeError as error:
+            raise SupernetError(f"Choice option {name!r} cannot be made without arguments: {error}") from None
     if not isinstance(made, nn.Module):
         raise SupernetError(
             f"Choice option {name!r} gives {type(made).__name__}; give a module, a callable without arguments that "

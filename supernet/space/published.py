@@ -41,7 +41,9 @@ def published(name: str) -> Genotype:
     """
     names = _by_name()
     if name not in names:
-        raise GenotypeError(unknown("genotype: no such file, and no published cell", name, published_names(), most=40))
+        raise GenotypeError(
+            unknown("genotype: no such file, and no published cell", name, (n for n in names if ":" not in n))
+        )
     if len(names[name]) > 1:
         full = [n for n in names if n.endswith(f":{name}")]
         raise GenotypeError(f"{name!r} is the name of {len(names[name])} different cells; say which: {', '.join(full)}")

@@ -57,6 +57,10 @@ class Space:
         projection: str = "argmax",
     ) -> None:
         self.factory: Callable[[], Any] | None = None
+        if isinstance(source, str) or source is None:
+            raise SupernetError(
+                f"Space({source!r}) takes a network class; get_space({source!r}) gives a registered space"
+            )
         if callable(source):
             from .choice import read_choices  # needs torch
 
@@ -132,6 +136,10 @@ class Space:
 
     def validate(self, genotype: Genotype) -> None:
         """Raises GenotypeError, naming the decision, where `genotype` is no point of this space."""
+        if not isinstance(genotype, Genotype):
+            raise GenotypeError(
+                f"this takes a Genotype, not {genotype!r:.60}; use published(name) or Genotype.load(path)"
+            )
         if (genotype.space, genotype.version) != (self.name, self.version):
             raise GenotypeError(
                 f"genotype of space {genotype.space[:80]!r} version {str(genotype.version)[:20]}; "
