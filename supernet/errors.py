@@ -5,9 +5,13 @@ prints it without a traceback and exits with code 2.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-__all__ = ["ClosedSplitError", "GenotypeError", "SupernetError", "nearest", "unknown"]
+__all__ = [
+    "ClosedSplitError", "GenotypeError", "MemoryShortError", "NumbersError", "StoppedError", "SupernetError", "nearest",
+    "unknown",
+]  # fmt: skip
 
 
 class SupernetError(ValueError):
@@ -20,6 +24,22 @@ class GenotypeError(SupernetError):
 
 class ClosedSplitError(SupernetError):
     """The test split was read outside the final evaluation."""
+
+
+class StoppedError(SupernetError):
+    """A run that began well and cannot go on; the command line exits with code 1."""
+
+
+class NumbersError(StoppedError):
+    """Losses, gradients or the state are no longer finite; `report` says where, in plain values."""
+
+    def __init__(self, message: str, report: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.report = dict(report or {})
+
+
+class MemoryShortError(StoppedError):
+    """The device or the machine has no more memory."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

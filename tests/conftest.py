@@ -6,7 +6,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +28,29 @@ def fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def promise(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`promise(what, number)` notes what a test has shown, for the table of promises in the README.
+
+    The rows go to the JSON list in the file that the environment variable SUPERNET_PROMISES names; nowhere without it.
+    """
+
+    def note(what: str, number: str) -> None:
+        if not (path := os.environ.get("SUPERNET_PROMISES")):
+            return
+        import fcntl
+
+        with open(path, "a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # tests run in several processes
+            file.seek(0)
+            rows = json.loads(file.read() or "[]")
+            file.truncate(0)
+            rows.append({"promise": what, "number": number, "test": request.node.nodeid.partition("[")[0]})
+            file.write(json.dumps(rows, indent=2) + "\n")
+
+    return note
 
 
 @pytest.fixture(scope="session")

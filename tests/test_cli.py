@@ -19,7 +19,7 @@ from supernet.cli import program as program_module
 from supernet.cli.outcome import guarded
 from supernet.cli.perform import override
 from supernet.cli.program import child_name
-from supernet.errors import SupernetError
+from supernet.errors import StoppedError, SupernetError
 from supernet.train.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,8 @@ def test_the_surface_is_this() -> None:
     from supernet.cli.settings import SCHEMAS
 
     assert set(cli.STAGES) == {"search", "retrain", "export", "demo"}
-    shared = {"seed", "epochs", "batch_size", "device", "amp", "data", "network", "run", "checkpoint", "log"}
+    shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
+    shared |= {"log", "guard"}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in SCHEMAS.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor"},
         "retrain": shared | {"genotype", "recipe", "val_fraction"},
@@ -174,6 +175,7 @@ def test_a_mistake_is_one_line(line: str, expected: str, capsys: pytest.CaptureF
     ("error", "code", "expected"),
     [
         (SupernetError("no\nsuch thing"), 2, "error: no such thing\n"),
+        (StoppedError("no longer finite"), 1, "error: no longer finite\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "error: Permission denied: runs\n"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last checkpoint\n"),

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.promises import BEGIN, END
+
 
 def test_the_python_examples_run(root: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -21,3 +23,14 @@ def test_the_python_examples_run(root: Path, tmp_path: Path) -> None:
 
 def test_no_blank_is_left_open(root: Path) -> None:
     assert not re.findall(r"@[A-Z_]+@", (root / "README.md").read_text())
+
+
+def test_every_promise_names_a_test_that_exists(root: Path) -> None:
+    readme = (root / "README.md").read_text()
+    table = readme.partition(BEGIN)[2].partition(END)[0]
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", table)
+    assert len(named) >= 10
+    for file, test in named:
+        source = (root / file).read_text()
+        assert f"def {test}(" in source, f"{file}::{test}"
+        assert "promise(" in source, file

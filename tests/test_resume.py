@@ -1,11 +1,5 @@
 """A search that stops anywhere and goes on ends with the same bits as one that never stopped."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +7,11 @@ import pytest
 import torch
 
 from supernet.methods import HYPERGRADIENTS
+from supernet.presets import preset, preset_names
 from supernet.space import published
 from supernet.train.checkpoint import Checkpoints
 from supernet.train.config import RetrainConfig, SearchConfig, from_mapping
 from supernet.train.log import read_metrics
-from supernet.train.run import RunFolder
 from supernet.train.stages import run_retrain, run_search
 
 STEPS = 3  # an epoch: 72 samples, about half of them for the weights, batches of 10
@@ -30,15 +24,16 @@ TINY: dict[str, Any] = {
 }
 SIZES = {"darts": {"channels": 2, "layers": 2}, "nasbench201": {"channels": 2, "cells_per_stage": 1}}
 SPACES: dict[str, Any] = {"darts": {"nodes": 2}, "nasbench201": {}}  # two nodes: 5 edges a cell in place of 14
-METHODS = [("darts", name) for name in HYPERGRADIENTS] + [("nasbench201", "first_order")]
+PRESETS = preset_names("method")  # all of them, so that a later one is held to this too
+METHODS = [("darts", name) for name in PRESETS] + [("nasbench201", "darts_first_order")]
 
 
-def search_config(root: Path, space: str, hypergradient: str, **more: Any) -> SearchConfig:
+def search_config(root: Path, space: str, name: str, **more: Any) -> SearchConfig:
     values = {
         **TINY,
         "space": {"name": space, "args": SPACES[space]},
         "network": SIZES[space],
-        "method": {"name": hypergradient, "hypergradient": hypergradient},
+        "method": preset("method", name),
         "run": {"root": str(root), "name": "run"},
         **more,
     }
@@ -100,9 +95,14 @@ def test_a_stopped_search_ends_with_the_same_bits(
     assert rest.genotype == whole.genotype
 
 
+def test_every_hypergradient_has_a_preset() -> None:
+    """Otherwise the test above would say nothing of it."""
+    assert {preset("method", name)["hypergradient"] for name in PRESETS} == set(HYPERGRADIENTS)
+
+
 def test_resume_is_the_state_and_not_a_second_start(tmp_path: Path) -> None:
     """The comparison above can fail: a run that loses one step's momentum ends elsewhere."""
-    config = search_config(tmp_path, "darts", "first_order")
+    config = search_config(tmp_path, "darts", "darts_first_order")
     run_search(config, until=2)
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
     step, state = checkpoints.latest()  # type: ignore[misc]
@@ -111,13 +111,13 @@ def test_resume_is_the_state_and_not_a_second_start(tmp_path: Path) -> None:
     checkpoints.save(step, state)
     run_search(config)
     whole = tmp_path / "whole"
-    run_search(search_config(whole, "darts", "first_order"))
+    run_search(search_config(whole, "darts", "darts_first_order"))
     with pytest.raises(AssertionError, match=r"\.net\."):
         same(final_state(tmp_path)["program"], final_state(whole)["program"])
 
 
 def test_a_finished_run_only_gives_its_result(tmp_path: Path) -> None:
-    config = search_config(tmp_path, "darts", "first_order")
+    config = search_config(tmp_path, "darts", "darts_first_order")
     first = run_search(config)
     before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run" / "checkpoints").rglob("*"))
     second = run_search(config)
@@ -126,8 +126,16 @@ def test_a_finished_run_only_gives_its_result(tmp_path: Path) -> None:
     assert before == sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run" / "checkpoints").rglob("*"))
 
 
+def test_a_finished_search_goes_on_for_another_epoch(tmp_path: Path) -> None:
+    run_search(search_config(tmp_path, "darts", "darts_first_order", epochs=1))
+    run = {"root": str(tmp_path), "name": "run", "allow_changes": ["epochs"]}
+    assert run_search(search_config(tmp_path, "darts", "darts_first_order", run=run)).done
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
 def test_warm_up_leaves_the_alphas_alone(tmp_path: Path) -> None:
-    config = search_config(tmp_path, "darts", "first_order", method={"warmup_epochs": 1})
+    config = search_config(tmp_path, "darts", "darts_first_order", method={"warmup_epochs": 1})
     begun = run_search(config, until=1).net.state_dict()["alpha.normal"].clone()
     assert torch.equal(run_search(config, until=STEPS).net.state_dict()["alpha.normal"], begun)
     assert not torch.equal(run_search(config, until=STEPS + 1).net.state_dict()["alpha.normal"], begun)
@@ -150,34 +158,3 @@ def test_a_stopped_retraining_ends_with_the_same_bits(tmp_path: Path, stop: int)
     same(final_state(tmp_path), final_state(tmp_path / "whole"))
     same(rest.model.state_dict(), whole.model.state_dict())
     assert dict(rest.metrics) == dict(whole.metrics)
-
-
-_CHILD = """
-import sys
-from tests.test_resume import search_config
-from supernet.train.stages import run_search
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-run_search(search_config(Path(sys.argv[1]), "darts", "first_order"))
-"""
-
-
-def test_a_killed_search_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Any, root: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _CHILD, str(tmp_path)]
-    child = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    deadline = time.monotonic() + 60
-    while len(Checkpoints(checkpoints).steps) < 1 and time.monotonic() < deadline and child.poll() is None:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the search ended before it could be killed"
-    assert not RunFolder(tmp_path / "run").finished
-    run_search(search_config(tmp_path, "darts", "first_order"))
-    state, rows, whole = uninterrupted("darts", "first_order")
-    same(final_state(tmp_path), state)
-    assert read_metrics(tmp_path / "run" / "metrics.jsonl", time=False) == rows
-    assert json.loads((tmp_path / "run" / "genotype.json").read_text())["decisions"] == {
-        key: list(value) if isinstance(value, tuple) else value for key, value in whole.genotype.decisions.items()
-    }

@@ -18,9 +18,16 @@ from supernet.train.device import autocast, available, pick, seed_everything, sy
 from supernet.train.run import RunFolder, data_label, identity
 
 FREE = {"device", "data.root", "data.workers", "data.download", "genotype"}
-FREE_GROUPS = ("run.", "checkpoint.", "log.")
+FREE_GROUPS = ("run.", "checkpoint.", "log.", "guard.")
 # Values that differ from every default and that the checks of the dataclasses allow.
-OTHER = {"amp": "bf16", "weights.min_lr": 0.002, "data.in_chans": 3, "alpha_share": 0.25, "val_fraction": 0.2}
+OTHER = {
+    "amp": "bf16",
+    "run.allow_changes": ["epochs"],
+    "weights.min_lr": 0.002,
+    "data.in_chans": 3,
+    "alpha_share": 0.25,
+    "val_fraction": 0.2,
+}
 
 
 def _leaves(config: Any, where: str = "") -> typing.Iterator[tuple[str, typing.Any]]:
@@ -153,8 +160,39 @@ def test_another_run_of_that_name_is_refused(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "seed 1 -> 2" in text and "weights.lr 0.025 -> 0.5" in text and "network.channels 4 -> (unset)" in text
     assert "run.fresh=true" in text and "run.name" in text and "\n" not in text and "epochs" not in text
+    assert "allow_changes" not in text, "the seed may not change"
     with pytest.raises(SupernetError, match='stage "search" -> "retrain"'):
         RunFolder.open(RetrainConfig(genotype="g", run=mine.run), "retrain", "g")
+
+
+def test_allowed_changes(tmp_path: Path) -> None:
+    """Only those that are named, and the run knows itself again with them; the hash in its checkpoints stays."""
+    mine = SearchConfig(run=RunConfig(root=str(tmp_path), name="a"))
+    run = RunFolder.open(mine, "search")
+    began = run.config["hash"]
+    run.finish({"accuracy": 0.5})
+    longer = dataclasses.replace(mine, epochs=80, weights=WeightConfig(lr=0.5))
+    with pytest.raises(
+        SupernetError, match=r"epochs 50 -> 80.*run.allow_changes=\[epochs,weights.lr\] goes on with it"
+    ):
+        RunFolder.find_finished(longer, "search")
+    allowed = dataclasses.replace(longer, run=dataclasses.replace(mine.run, allow_changes=["epochs"]))
+    with pytest.raises(SupernetError, match="another run"):
+        RunFolder.open(allowed, "search")
+    assert run.finished
+    allowed = dataclasses.replace(longer, run=dataclasses.replace(mine.run, allow_changes=["weights.lr", "epochs"]))
+    assert RunFolder.find_finished(allowed, "search") is None
+    with RunFolder.open(allowed, "search", lock=True) as run:
+        assert not run.finished and json.loads((run.path / "result.old-1.json").read_text()) == {"accuracy": 0.5}
+        with pytest.raises(SupernetError, match="in use"):
+            RunFolder.open(longer, "search", lock=True)
+    again = RunFolder.open(longer, "search")  # it need not be allowed twice
+    assert again.config["hash"] == began and again.config["config"]["epochs"] == 80
+    assert again.config["changes"] == [{"epochs": "50 -> 80", "weights.lr": "0.025 -> 0.5"}]
+    with pytest.raises(SupernetError, match="epochs 80 -> 50"):
+        RunFolder.open(mine, "search")
+    with pytest.raises(SupernetError, match=r"unknown setting in run.allow_changes 'epoch'; did you mean 'epochs'"):
+        RunConfig(allow_changes=["epoch"])
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "/abs", "."])

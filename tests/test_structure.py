@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "exporting": _API,
     "demo": _API | {"api", "exporting"},
     "cli": _API | {"api", "demo", "conf", "exporting", "presets"},
-    "__init__": {"api", "network", "space"},
+    "__init__": {"api", "network", "space", "train"},
     "__main__": {"cli"},
 }
 OPEN_TO_ALL = {"errors", "registry", "arguments", "__init__"}
@@ -184,13 +184,16 @@ def test_every_file_opens_with_a_docstring() -> None:
 
 
 BARRED_CALLS = re.compile(
-    r"(eval|exec|compile|__import__|os\.system|yaml\.(load|unsafe_load|full_load)|hydra\.utils\.(instantiate|call|get_\w+))"
+    r"((builtins\.)?(eval|exec|compile|__import__)|os\.(system|popen|exec\w+|spawn\w+)"
+    r"|yaml\.(load|unsafe_load|full_load)|hydra\.utils\.(instantiate|call|get_\w+)"
+    r"|torch\.(hub|jit|package)\.\w+|torch\.serialization\.\w+|(pd|pandas)\.read_pickle)"
 )
 BARRED_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 
 def barred(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """(line, what) of everything by which the content of a file could become code."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
@@ -198,17 +201,27 @@ def barred(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, module) for module in modules if module.split(".")[0] in BARRED_MODULES)
             if modules == ["hydra.utils"] or (modules == ["hydra"] and "utils" in names):
                 yield node.lineno, "hydra.utils"
+            if modules[0].split(".")[0] == "torch" and "load" in names:
+                yield node.lineno, "torch.load by another name"
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load" and id(node) not in called:
+            yield node.lineno, "torch.load handed on, where nobody sees its arguments"
         elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            keywords = {k.arg: k.value for k in node.keywords}
-            if BARRED_CALLS.fullmatch(called):
-                yield node.lineno, called
-            if called == "torch.load":
-                safe = keywords.get("weights_only")
-                if not (isinstance(safe, ast.Constant) and safe.value is True):
-                    yield node.lineno, "torch.load without weights_only=True"
-            if isinstance(keywords.get("shell"), ast.Constant):
-                yield node.lineno, f"{called}(shell=...)"
+            yield from ((node.lineno, what) for what in barred_call(node))
+
+
+def barred_call(node: ast.Call) -> Iterator[str]:
+    called = ast.unparse(node.func)
+    keywords = {k.arg: k.value for k in node.keywords}
+    if BARRED_CALLS.fullmatch(called):
+        yield called
+    safe = keywords.get("weights_only")
+    if (called == "torch.load" or safe) and not (isinstance(safe, ast.Constant) and safe.value is True):
+        yield f"{called} without weights_only=True"
+    plain = keywords.get("allow_pickle")
+    if plain and not (isinstance(plain, ast.Constant) and plain.value is False):
+        yield f"{called}(allow_pickle=...)"
+    if isinstance(keywords.get("shell"), ast.Constant):
+        yield f"{called}(shell=...)"
 
 
 @pytest.mark.parametrize(
@@ -224,6 +237,18 @@ def barred(tree: ast.AST) -> Iterator[tuple[int, str]]:
         "hydra.utils.instantiate(config)",
         "from hydra.utils import instantiate",
         "subprocess.run(line, shell=True)",
+        "torch.load(path, weights_only=safe)",
+        "torch.load(path, **options)",
+        "load_checkpoint(net, path, weights_only=False)",
+        "from torch import load",
+        "from torch.serialization import load",
+        "read = torch.load",
+        "functools.partial(torch.load, weights_only=False)",
+        "torch.serialization.add_safe_globals([Thing])",
+        "torch.jit.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "builtins.exec(text)",
+        "os.popen(line)",
     ],
 )
 def test_the_check_for_execution_itself(source: str) -> None:

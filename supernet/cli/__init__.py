@@ -26,7 +26,7 @@ STAGES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command ``supernet``; the exit code: 0 done, 1 failed, 2 a mistake in what was given, 130 interrupted."""
+    """The command ``supernet``; its exit code: 0 done, 1 failed, 2 a mistake in what was given, 130 or 143 stopped."""
     return guarded(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
 
 

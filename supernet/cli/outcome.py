@@ -7,7 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from ..errors import SupernetError
+from ..errors import StoppedError, SupernetError
+from ..train.signals import Interrupted
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
 
@@ -22,6 +23,8 @@ def guarded(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()  # here, where a closed pipe is caught, and not at the interpreter's end
         return code
+    except StoppedError as error:
+        return _say(f"error: {error}", FAILED)
     except SupernetError as error:
         return _say(f"error: {error}", USAGE)
     except BrokenPipeError:
@@ -29,6 +32,8 @@ def guarded(work: Callable[[], int]) -> int:
         return PIPE
     except OSError as error:
         return _say(f"error: {_of_system(error)}", FAILED)
+    except Interrupted as error:
+        return _say("interrupted; the same command goes on", error.code)
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on from the last checkpoint", INTERRUPTED)
     except SystemExit as error:

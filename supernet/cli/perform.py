@@ -40,7 +40,8 @@ def perform(stage: str, config: Any) -> float | None:
     if run is None:
         run = RunFolder(_run(stage, config))
     result = run.result
-    _print(stage, run, result)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one tells
+        _print(stage, run, result)
     metrics = {**(result.get("best") or {}), **result["metrics"]} if stage == "retrain" else result["metrics"]
     value = metrics.get(METRIC)
     return None if value is None else float(value)

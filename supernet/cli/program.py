@@ -28,7 +28,7 @@ from .settings import CONF, register, settings
 __all__ = ["child_name", "run_program"]
 
 # Overrides that do not name the children of a sweep, because they change no number.
-_NOT_NAMING = re.compile(r"[+~]*(run|device|checkpoint|log|hydra)([./=]|$)|data\.(root|download|workers)=")
+_NOT_NAMING = re.compile(r"[+~]*(run|device|checkpoint|log|guard|hydra)([./=]|$)|data\.(root|download|workers)=")
 
 
 def run_program(stage: str, argv: Sequence[str]) -> int:

@@ -6,7 +6,7 @@
 Running statistics of batch norm follow the second half only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import cos, pi
 from typing import Any
 
@@ -18,8 +18,10 @@ from ..methods.hypergradient import frozen_statistics
 from ..methods.hypergradient.problem import frozen
 from ..methods.part import Part
 from ..network import Supernet
-from .config import AlphaConfig, MethodConfig, WeightConfig
+from .config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
 from .device import autocast
+from .guard import Guard
+from .ranks import Ranks
 from .task import Task
 
 __all__ = ["BilevelStep"]
@@ -41,14 +43,18 @@ class BilevelStep:
         alphas: AlphaConfig | None = None,
         epochs: int = 50,
         amp: str = "off",
+        guard: Guard | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         method = method or MethodConfig()
         self.net, self.task, self.epochs, self.amp = net, task, epochs, amp
+        self.ranks = ranks or Ranks()
         self.weight_config, alpha_config = weights or WeightConfig(), alphas or AlphaConfig()
         relaxation: Any = RELAXATIONS[method.relaxation]()
         self.hypergradient: Hypergradient = HYPERGRADIENTS[method.hypergradient]()
         self.parts: dict[str, Part] = {"relaxation": relaxation, "hypergradient": self.hypergradient}  # type: ignore[dict-item]
         net.relaxation = relaxation
+        self.guard = guard or Guard(GuardConfig(skips=0), net, net.alphas()[0].device)
         if self.hypergradient.double_backward:
             net.require_double_backward(method.hypergradient)
         self.weight_optimizer = torch.optim.SGD(
@@ -69,21 +75,32 @@ class BilevelStep:
         low, high = self.weight_config.min_lr, self.weight_config.lr
         return low + (high - low) * (1 + cos(pi * epoch / self.epochs)) / 2
 
-    def __call__(self, train: Any, val: Any | None, epoch: int) -> dict[str, dict[str, Tensor]]:
+    def __call__(self, train: Any, val: Any | None, epoch: int) -> dict[str, Mapping[str, Tensor]]:
         """One step on a batch for the weights and one for the alphas (None: the alphas rest).
 
-        Returns the task's sums over each batch, as {"train": ..., "alpha": ...}; they stay on the device.
+        Returns the task's sums over each batch, as {"train": ..., "alpha": ...}; they stay on the device. Either half
+        that the guard skips has zeros for sums.
         """
         for group in self.weight_optimizer.param_groups:
             group["lr"] = self.lr(epoch)
         self.net.train()
-        sums: dict[str, dict[str, Tensor]] = {}
+        self.guard.begin()
+        sums: dict[str, Mapping[str, Tensor]] = {}
         if val is not None:
             sums["alpha"] = self._alpha_step(train, val)
         sums["train"] = self._weight_step(train)
         return {"train": sums.pop("train"), **sums}
 
-    def _alpha_step(self, train: Any, val: Any) -> dict[str, Tensor]:
+    def _alpha_step(self, train: Any, val: Any) -> Mapping[str, Tensor]:
+        loss, gradients, sums = self.alpha_gradients(train, val)
+        for alpha, gradient in zip(self.net.alphas(), gradients, strict=True):
+            alpha.grad = gradient.to(alpha.dtype)
+        sums = self.guard.update("alphas", self.alpha_optimizer, loss, self.guard.norm(gradients), sums)
+        self.alpha_optimizer.zero_grad(set_to_none=True)
+        return sums
+
+    def alpha_gradients(self, train: Any, val: Any) -> tuple[Tensor, list[Tensor], Mapping[str, Tensor]]:
+        """The validation loss, the gradient that the alphas' optimiser takes, and the sums over `val`."""
         sums: dict[str, Tensor] = {}
 
         def val_loss() -> Tensor:
@@ -94,39 +111,58 @@ class BilevelStep:
         problem = Problem(
             weights=self.net.weights(),
             alphas=self.net.alphas(),
-            train_loss=lambda: self._loss(train)[0],
+            train_loss=self._repeatable(train),
             val_loss=val_loss,
             lr=self.weight_optimizer.param_groups[0]["lr"],
             momentum=self.weight_config.momentum,
             weight_decay=self.weight_config.weight_decay,
             momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.net.weights()],
+            reduce=self.ranks.mean if self.ranks.world > 1 else None,
         )
         with frozen_statistics(self.net):
             estimate = self.hypergradient(problem)
-        for alpha, gradient in zip(self.net.alphas(), estimate.total, strict=True):
-            alpha.grad = gradient.to(alpha.dtype)
-        self.alpha_optimizer.step()
-        self.alpha_optimizer.zero_grad(set_to_none=True)
-        return sums
+        return estimate.val_loss, estimate.total, sums
 
-    def _weight_step(self, train: Any) -> dict[str, Tensor]:
-        with frozen(self.net.alphas()):
-            loss, sums = self._loss(train)
-            loss.backward()
-        if self.weight_config.clip:
-            torch.nn.utils.clip_grad_norm_(self.net.weights(), self.weight_config.clip, foreach=True)
-        self.weight_optimizer.step()
+    def _weight_step(self, train: Any) -> Mapping[str, Tensor]:
+        loss, found = self.weight_gradients(train)
+        loss = self.ranks.mean_gradients(self.net.weights(), loss)
+        norm = self.guard.clip(self.net.weights(), self.weight_config.clip)
+        sums = self.guard.update("weights", self.weight_optimizer, loss, norm, found)
         self.weight_optimizer.zero_grad(set_to_none=True)
         return sums
 
-    def _loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def weight_gradients(self, train: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The training loss and the sums over `train`; the gradients are left in the weights."""
+        with frozen(self.net.alphas()):
+            loss, sums = self._loss(train)
+            loss.backward()
+        return loss, sums
+
+    def _repeatable(self, batch: Any) -> Callable[[], Tensor]:
+        """The loss on `batch`, the same function at every call of this step: dropout repeats its draws.
+
+        Else the differences that second-order estimates take would be differences of masks.
+        """
+        device = self.net.alphas()[0].device
+        cuda = device.type == "cuda"
+        drawn = torch.get_rng_state(), torch.cuda.get_rng_state(device) if cuda else None
+
+        def loss() -> Tensor:
+            torch.set_rng_state(drawn[0])
+            if drawn[1] is not None:
+                torch.cuda.set_rng_state(drawn[1], device)
+            return self._loss(batch, measure=False)[0]
+
+        return loss
+
+    def _loss(self, batch: Any, measure: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, targets = self.task.unpack(batch)
         with autocast(next(iter(self.net.alphas())).device, self.amp):
             outputs = self.net(inputs)
         if outputs.dtype == torch.bfloat16:
             outputs = outputs.float()
         loss = self.task.loss(outputs, targets, training=True)
-        return loss, self.task.sums(outputs.detach(), targets)
+        return loss, self.task.sums(outputs.detach(), targets) if measure else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Network, both optimisers and every part."""

@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 from ..errors import SupernetError, unknown
 
 __all__ = [
-    "AlphaConfig", "CheckpointConfig", "DataConfig", "ExportConfig", "LogConfig", "MethodConfig", "RecipeConfig",
-    "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "WeightConfig", "from_mapping",
+    "AlphaConfig", "CheckpointConfig", "DataConfig", "ExportConfig", "GuardConfig", "LogConfig", "MethodConfig",
+    "RecipeConfig", "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "WeightConfig", "from_mapping",
 ]  # fmt: skip
 
 T = TypeVar("T")
 
 # Largest whole number a key of `network` may have; beyond these a slip would fill the memory before any other error.
 MOST_OF_NETWORK = {"channels": 4096, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": 4096}
+
+# Settings that a run may go on with other values of: those that its checkpoints do not hold.
+MAY_CHANGE = ("amp", "epochs", "executor", "weights.clip", "weights.lr", "weights.min_lr")
 
 
 def _require(holds: bool, message: str) -> None:
@@ -115,6 +118,11 @@ class RunConfig:
     root: str = "runs"
     name: str | None = None
     fresh: bool = False
+    allow_changes: list[str] = field(default_factory=list)  # settings that may differ from those of a run by this name
+
+    def __post_init__(self) -> None:
+        for key in self.allow_changes:
+            _require(key in MAY_CHANGE, unknown("setting in run.allow_changes", key, MAY_CHANGE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +135,18 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         _require(self.every_steps >= 0, f"checkpoint.every_steps={self.every_steps} must be 0 or more")
         _require(self.keep >= 2, f"checkpoint.keep={self.keep} must be 2 or more: one may be bad, one is being written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """What happens when numbers are not finite; no part of a run's identity, so that more skips may be allowed."""
+
+    skips: int = 3  # a run stops after so many skipped steps in a row; 0 switches the guard off
+    every: int = 10  # steps between two looks at a GPU's count; on the processor each step is looked at
+
+    def __post_init__(self) -> None:
+        _require(self.skips >= 0, f"guard.skips={self.skips} must be 0 (off) or more")
+        _require(self.every >= 1, f"guard.every={self.every} must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +168,13 @@ class _StageConfig:
     batch_size: int = 64
     device: str = "auto"
     amp: str = "off"
+    deterministic: bool = False  # the same bits on every run of a GPU too, at the price of speed
     data: DataConfig = field(default_factory=DataConfig)
     network: dict[str, Any] = field(default_factory=dict)
     run: RunConfig = field(default_factory=RunConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs={self.epochs} must be 1 or more")

@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import platform
 import random
 import subprocess
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import torch
 
 from ..errors import SupernetError, unknown
 
-__all__ = ["autocast", "available", "pick", "seed_everything", "synchronise", "versions"]
+__all__ = ["autocast", "available", "deterministic", "pick", "seed_everything", "synchronise", "versions"]
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("supernet", "torchvision", "timm", "numpy")
 
@@ -25,8 +29,6 @@ def available() -> list[str]:
     names = ["auto", "cpu"]
     if torch.cuda.is_available():
         names += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        names.append("mps")
     return names
 
 
@@ -56,6 +58,34 @@ def autocast(device: torch.device, amp: str) -> AbstractContextManager[None]:
     raise SupernetError(unknown("precision amp", amp, ["off", "bf16"]))
 
 
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Inside, equal runs on one machine have equal bits, on a GPU too; what was set before comes back.
+
+    Without it a GPU may choose another convolution or add in another order each time. torch raises RuntimeError at an
+    operation that has no deterministic form.
+    """
+    if not on:
+        yield
+        return
+    log.info("deterministic: no TF32, no choice of the fastest convolution, no atomic sums; steps on a GPU take longer")
+    cudnn, matmul, name = torch.backends.cudnn, torch.backends.cuda.matmul, "CUBLAS_WORKSPACE_CONFIG"
+    flags = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    workspace = os.environ.get(name)
+    os.environ[name] = workspace if workspace in (":4096:8", ":16:8") else ":4096:8"  # read when cuBLAS is loaded
+    try:
+        torch.use_deterministic_algorithms(True)
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        yield
+    finally:
+        torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        os.environ.pop(name)
+        if workspace is not None:
+            os.environ[name] = workspace
+
+
 def seed_everything(seed: int) -> None:
     """Seeds python's `random`, numpy's global generator, torch on the processor and on every CUDA device.
 
@@ -70,8 +100,6 @@ def synchronise(device: torch.device) -> None:
     """Waits until the device has done what was asked of it; without this a timing measures the asking."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def versions() -> dict[str, Any]:

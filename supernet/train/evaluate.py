@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .ranks import Ranks
 from .task import Task, add_sums
 
 __all__ = ["evaluate"]
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, task: Task, batches: Iterable[Any]) -> dict[str, float]:
-    """The task's metrics over all batches; the network is left in the mode it was in."""
+def evaluate(net: nn.Module, task: Task, batches: Iterable[Any], ranks: Ranks | None = None) -> dict[str, float]:
+    """The task's metrics over all batches, those of all `ranks`; the network is left in the mode it was in."""
     training = net.training
     net.eval()
     sums: dict[str, Tensor] = {}
@@ -23,4 +24,4 @@ def evaluate(net: nn.Module, task: Task, batches: Iterable[Any]) -> dict[str, fl
             sums = add_sums(sums, task.sums(net(inputs).float(), targets))
     finally:
         net.train(training)
-    return task.metrics(sums)
+    return task.metrics((ranks or Ranks()).total({"": sums})[""])

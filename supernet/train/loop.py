@@ -6,19 +6,25 @@ is taken after that epoch's end. What is trained is a `Program`; the loop knows 
 
 import copy
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..errors import SupernetError
-from .checkpoint import Checkpoints, rng_state, set_rng_state
+from ..errors import NumbersError, SupernetError
+from . import atomic
+from .checkpoint import Checkpoints
 from .config import CheckpointConfig, LogConfig
 from .log import RunLog
 from .progress import Progress
+from .ranks import Ranks
 from .run import RunFolder
+from .signals import StopSignals
+from .state import rng_state, set_rng_state
 from .task import add_sums
 
 __all__ = ["Loop", "Outcome", "Program"]
@@ -44,6 +50,9 @@ class Program(Protocol):
     def step(self, batch: Any, epoch: int, step: int) -> Sums:
         """One step; sums stay on the device, so that nothing waits for it."""
         ...
+
+    def check(self, step: int) -> None:
+        """Raises NumbersError where the state after `step` is not fit to be saved."""
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         """Named numbers of some sums, for a row of the log."""
@@ -90,52 +99,72 @@ class Loop:
         run: RunFolder | None = None,
         checkpoint: CheckpointConfig | None = None,
         log_config: LogConfig | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.program, self.epochs, self.run_folder = program, epochs, run
+        self.ranks = ranks or Ranks()  # in step with each other: every decision below is the same on all of them
         self.every = (checkpoint or CheckpointConfig()).every_steps
         keep = (checkpoint or CheckpointConfig()).keep
-        self.checkpoints = Checkpoints(run.checkpoints, keep) if run else None
+        self.checkpoints = Checkpoints(run.checkpoints, keep, config=run.config["hash"]) if run else None
         self.log_config = log_config or LogConfig()
         self.step = 0
         self.seconds = 0.0  # spent in training, over all resumptions
-        self.sums: dict[str, dict[str, Tensor]] = {}
+        self.sums: dict[str, Mapping[str, Tensor]] = {}
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self._best_state: dict[str, Any] | None = None  # in memory, where there is no folder to keep it
+        self.stop = StopSignals()
 
     def load_best(self) -> None:
         """Give the program the state that its best epoch ended with."""
         if self.checkpoints is None:
             state = self._best_state
         else:
-            found = self.checkpoints.best()
+            found = self.ranks.first(self.checkpoints.best)
             state = found[1]["program"] if found else None
         if state is not None:
             self.program.load_state_dict(state)
 
     def run(self, until: int | None = None) -> Outcome:
-        """Resume where a checkpoint is, and train to the end, or to step `until`, which is saved."""
+        """Resume where a checkpoint is, and train to the end, or to step `until`, which is saved.
+
+        In a run folder SIGTERM, SIGINT and SIGUSR1 end it after the step they fall into, which is saved; it then raises
+        Interrupted. Without a folder there is nothing to go on from, and signals do what they do elsewhere.
+        """
+        with self.stop if self.run_folder is not None else nullcontext():
+            outcome = self._run(until)
+            self._stopping()
+            self.stop.raise_received()
+        return outcome
+
+    def _run(self, until: int | None) -> Outcome:
         resumed = self._resume()
         if not resumed:
             self.program.start()
         begun, before = time.monotonic(), self.seconds
         run_log = None
-        if self.run_folder is not None:
+        if self.run_folder is not None and self.ranks.main:
             run_log = RunLog(
                 self.run_folder.path,
                 self.log_config,
                 resume_step=self.step if resumed else None,
                 stage=self.program.stage,
             )
-        progress = Progress(
-            self.epochs, self.program.steps, every=self.log_config.every, enabled=self.log_config.progress
-        )
+        shown = self.log_config.progress and self.ranks.main
+        progress = Progress(self.epochs, self.program.steps, every=self.log_config.every, enabled=shown)
         try:
             with progress:
-                while self.step < self.epochs * self.program.steps and self.step != until:
+                end = self.epochs * self.program.steps
+                while self.step < end and self.step != until and not self._stopping():
                     self._epoch(until, run_log, progress, lambda: before + time.monotonic() - begun)
+                if self.checkpoints is not None:
+                    self.checkpoints.wait()
+        except NumbersError as error:
+            raise self._reported(error) from None
         finally:
             self.seconds = before + time.monotonic() - begun
+            if self.checkpoints is not None:
+                self.checkpoints.close()
             if run_log is not None:
                 run_log.close()
             self.program.close()
@@ -150,19 +179,31 @@ class Loop:
             for phase, more in sums.items():
                 self.sums[phase] = add_sums(self.sums.get(phase, {}), more)
             in_epoch = self.step - epoch * self.program.steps
-            if run_log is not None and run_log.due(self.step):
-                run_log.scalars(self.step, self.program.metrics(sums), epoch=epoch)
-            progress.update(epoch + 1, in_epoch, self._told, images=_count(sums))
-            if in_epoch == self.program.steps:
+            if self.run_folder is not None and self.step % self.log_config.every == 0:
+                sums = self.ranks.total(sums)
+                if run_log is not None:
+                    run_log.scalars(self.step, self.program.metrics(sums), epoch=epoch)
+            progress.update(epoch + 1, in_epoch, self._told, images=len(batch.index) * self.ranks.world)
+            ended = in_epoch == self.program.steps
+            if ended:
+                self.program.check(self.step - 1)
                 self._end_epoch(epoch, run_log)
-                self._save(clock(), better=self.best.get("epoch") == epoch)
-            elif self.step == until or (self.every and self.step % self.every == 0):
-                self._save(clock())
-            if self.step == until:
+            stopped = self.step == until or self._stopping()
+            if ended or stopped or (self.every and self.step % self.every == 0):
+                self._save(clock(), better=ended and self.best.get("epoch") == epoch)
+            if stopped:  # as it was before saving: a signal that came since is heeded after one more step
                 return
 
+    def _stopping(self) -> bool:
+        """Whether some rank was told to stop; then all do, and none waits for another in vain."""
+        stopping = self.ranks.any(self.stop.received is not None)
+        if stopping and self.stop.received is None:
+            self.stop.received = signal.SIGTERM
+        return stopping
+
     def _end_epoch(self, epoch: int, run_log: RunLog | None) -> None:
-        running = {f"epoch/{name}": value for name, value in self.program.metrics(self.sums).items()}
+        metrics = self.program.metrics(self.ranks.total(self.sums))
+        running = {f"epoch/{name}": value for name, value in metrics.items()}
         self.last = {"epoch": epoch, **running, **self.program.end_epoch(epoch)}
         self.sums = {}
         if self.program.better(self.last, self.best or None):
@@ -173,14 +214,31 @@ class Loop:
                 self.program.show(run_log, self.step, epoch)
             run_log.flush()  # the log is never behind a checkpoint
 
+    def _reported(self, error: NumbersError) -> NumbersError:
+        """`error` with where the run goes on from; its report becomes nan_report.json in the run folder."""
+        if self.run_folder is None or self.checkpoints is None or not self.ranks.main:
+            return error
+        self.checkpoints.close()  # which only logs a full disk: the numbers are what the user must hear of
+        last = max(self.checkpoints.steps, default=None)
+        report = {"stage": self.program.stage, "epochs": self.epochs, **error.report, "last_checkpoint": last}
+        path = self.run_folder.path / "nan_report.json"
+        if self.ranks.main:
+            atomic.write_json(path, report)
+        place = "there is no checkpoint yet" if last is None else f"the last good checkpoint is of step {last}"
+        return NumbersError(f"{error}; {place}; {path}", report)
+
     def _told(self) -> dict[str, float]:
-        """Loss and accuracy of the epoch so far, for the progress line."""
+        """Loss and accuracy of the epoch so far, for the progress line; those of the main rank's rows."""
         metrics = self.program.metrics(self.sums or {})
         return {"loss": metrics.get("train/loss", 0.0), "acc": metrics.get("train/top1", 0.0)} if metrics else {}
 
     def _save(self, seconds: float, better: bool = False) -> None:
+        self.program.check(self.step - 1)
         if self.checkpoints is None:
             self._best_state = copy.deepcopy(self.program.state_dict()) if better else self._best_state
+            return
+        parts = self.ranks.gather(self.sums) if self.ranks.world > 1 else None
+        if not self.ranks.main:
             return
         state = {
             "step": self.step,
@@ -191,11 +249,12 @@ class Loop:
             "best": self.best,
             "rng": rng_state(),
             "program": self.program.state_dict(),
+            **({} if parts is None else {"sums_of_ranks": parts}),
         }
-        self.checkpoints.save(self.step, state, best=better)
+        self.checkpoints.save_later(self.step, state, best=better)
 
     def _resume(self) -> bool:
-        found = self.checkpoints.latest() if self.checkpoints is not None else None
+        found = self._latest()
         if found is None:
             return False
         step, state = found
@@ -205,14 +264,22 @@ class Loop:
                 "images have changed; run.fresh=true starts anew"
             )
         self.step, self.seconds = state["step"], state["seconds"]
-        self.sums, self.last, self.best = state["sums"], state["last"], state["best"]
+        self.sums = self.ranks.own(state["sums"], state.get("sums_of_ranks"))
+        self.last, self.best = state["last"], state["best"]
         self.program.load_state_dict(state["program"])
         set_rng_state(state["rng"])
-        log.info("resumed at step %d", step)
+        if self.ranks.main:
+            log.info("resumed at step %d", step)
         return True
 
-
-def _count(sums: Sums) -> int:
-    """Images of the first phase of a step; counts are made on the host's side of the task."""
-    first = next(iter(sums.values()), {})
-    return int(first["count"]) if "count" in first else 0
+    def _latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest good checkpoint; the main rank looks for it, and the others read what it found."""
+        checkpoints, ranks = self.checkpoints, self.ranks
+        if checkpoints is None:
+            return None
+        found = ranks.first(lambda: checkpoints.latest() if ranks.main else None)
+        step = ranks.broadcast(None if found is None else found[0])
+        if not ranks.main and step is not None:
+            found = step, checkpoints.load(step)
+        ranks.barrier()  # before the main rank may save, and remove what another is reading
+        return found

@@ -16,7 +16,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from ..errors import SupernetError, unknown
+from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
 from ..network.classifier import CellClassifier
 from ..network.macro import macro_of
@@ -27,9 +27,12 @@ from .data.sources import ImageInfo, View
 from .data.splits import Splits
 from .device import autocast
 from .evaluate import evaluate
-from .fit import fit_arguments
+from .fit import check_fits, fit_arguments
+from .guard import Guard, measured
 from .log import RunLog
+from .ranks import Ranks
 from .task import Task
+from .trace import refused, stop
 
 __all__ = ["RetrainProgram"]
 
@@ -43,10 +46,17 @@ class RetrainProgram:
     stage = "retrain"
 
     def __init__(
-        self, config: RetrainConfig, space: Space, genotype: Genotype, splits: Splits, task: Task, device: torch.device
+        self,
+        config: RetrainConfig,
+        space: Space,
+        genotype: Genotype,
+        splits: Splits,
+        task: Task,
+        device: torch.device,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.recipe, self.task, self.device = config, config.recipe, task, device
-        self.space, self.genotype = space, genotype
+        self.space, self.genotype, self.ranks = space, genotype, ranks or Ranks()
         discrete = macro_of(space).discrete
         self.arguments = fit_arguments(discrete, config.network, splits.info, task)
         if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
@@ -55,29 +65,28 @@ class RetrainProgram:
         if device.type == "cuda":
             self.net.to(memory_format=torch.channels_last)
         train, val = splits.for_retrain(config.val_fraction)
-        self.train = CountedLoader(
-            self._transformed(train, splits.info),
-            batch_size=config.batch_size,
-            seed=config.seed,
-            stream="retrain",
-            workers=config.data.workers,
-            device=device,
-        )
-        self.val = (
-            EvalLoader(val, batch_size=config.batch_size, workers=config.data.workers, device=device) if val else None
-        )
+        check_fits(self.net, task, train, device)
+        shared: dict[str, Any] = {"batch_size": config.batch_size, "workers": config.data.workers}
+        shared |= {"share": self.ranks.share, "device": device}
+        view = self._transformed(train, splits.info)
+        self.train = CountedLoader(view, stream="retrain", seed=config.seed, **shared)
+        self.val = EvalLoader(val, **shared) if val else None
         self.steps = len(self.train)
+        self.guard = Guard(config.guard, self.net, device)
         self.optimizer = self._optimizer()
         self.scheduler = self._scheduler()
-        self.ema = ModelEmaV3(self.net, decay=self.recipe.ema) if self.recipe.ema else None
-        self.mixup = _mixup(self.recipe, task.outputs)
+        self.ema = ModelEmaV3(self.net, decay=self.recipe.ema, use_warmup=True) if self.recipe.ema else None
+        self.mixup = _mixup(self.recipe, task.outputs, config.batch_size)
 
     def _transformed(self, view: View, info: ImageInfo) -> View:
         if not self.recipe.auto_augment:
             return view
         size = (info.in_chans, info.image_size, info.image_size)
-        if info.in_chans != 3:
-            raise SupernetError("recipe.auto_augment works on RGB images; set data.in_chans=3 or leave it out")
+        if info.in_chans != 3 or not info.mean:
+            raise SupernetError(
+                "recipe.auto_augment needs RGB images with a mean and deviation: set data.in_chans=3, or give arrays "
+                "with augment=Augment(mean=..., std=...), or leave it out"
+            )
         transform = create_transform(
             size,
             is_training=True,
@@ -85,6 +94,7 @@ class RetrainProgram:
             mean=info.mean,
             std=info.std,
             scale=(0.35, 1.0),
+            hflip=0.5 if view.augment.flip else 0.0,  # mirrored digits are other digits
         )
         return view.with_transform(transform)
 
@@ -128,16 +138,33 @@ class RetrainProgram:
         return scheduler
 
     def start(self) -> None:
-        """Nothing beyond construction."""
+        """Nothing beyond construction; ranks make sure that they begin alike."""
+        self.ranks.same_state(self.net)
+        if self.ema is not None:
+            self.ranks.same_state(self.ema.module)
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         return self.train.epoch(epoch, start)
 
-    def step(self, batch: Any, epoch: int, step: int) -> dict[str, dict[str, Tensor]]:
+    def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+        self.ranks.seed_step(self.config.seed, step)
         self.net.train()
+        self.guard.begin()
         self.scheduler.step_update(num_updates=step)
         if isinstance(self.net, CellClassifier):
             self.net.set_drop_path(self.recipe.drop_path * epoch / self.config.epochs)
+        loss, found = self._gradients(batch)
+        loss = self.ranks.mean_gradients(self.net.parameters(), loss)
+        norm = self.guard.clip(self.net.parameters(), self.recipe.clip)
+        sums = self.guard.update("weights", self.optimizer, loss, norm, found)
+        if self.ema is not None:
+            self.ema.update(self.net, step=step)
+        if self.guard.end(step):
+            raise self._stopped()
+        return {"train": sums}
+
+    def _gradients(self, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss and the sums over `batch`; the gradients are left in the parameters."""
         inputs, targets = self.task.unpack(batch)
         mixed = targets
         if self.mixup is not None and len(inputs) % 2 == 0:
@@ -152,15 +179,39 @@ class RetrainProgram:
                 loss = loss + self.recipe.auxiliary * self.task.loss(extra.float(), mixed, training=True)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.net, step=step)
-        return {"train": self.task.sums(logits.detach().float(), targets)}
+        return loss, self.task.sums(logits.detach().float(), targets)
+
+    def check(self, step: int) -> None:
+        """Raises NumbersError where the state after `step` must not be saved."""
+        if self.guard.tripped():
+            raise self._stopped()
+        try:
+            self.guard.check(self.state_dict())
+        except NumbersError as error:
+            raise refused(error, self.config.seed, step, self._indices(step)) from None
+
+    def _stopped(self) -> NumbersError:
+        """Runs the last skipped batch again."""
+        step = self.guard.report()["step"]
+        batch = next(self.train.epoch(*divmod(step, self.steps)))
+
+        def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
+            loss, _ = self._gradients(batch)
+            return loss, {name: p.grad for name, p in self.net.named_parameters() if p.grad is not None}
+
+        return stop(self.guard, self.net, self.config.seed, self._indices(step), gradients)
+
+    def _indices(self, step: int) -> list[int]:
+        epoch, number = divmod(step, self.steps)
+        return self.train.indices(epoch)[number].tolist()
 
     def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-        return {f"{phase}/{k}": v for phase, totals in sums.items() for k, v in self.task.metrics(totals).items()}
+        return {
+            f"{phase}/{k}": v
+            for phase, totals in sums.items()
+            if measured(totals)
+            for k, v in self.task.metrics(totals).items()
+        }
 
     @property
     def model(self) -> nn.Module:
@@ -170,9 +221,11 @@ class RetrainProgram:
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Metrics of the validation part, and the learning rate of the epoch's last step."""
         found: dict[str, Any] = {"lr": self.optimizer.param_groups[0]["lr"]}
+        self.ranks.same_buffers(self.net)
+        self.ranks.same_buffers(self.ema.module if self.ema is not None else None)
         if self.val is not None:
             with autocast(self.device, self.config.amp):
-                val = evaluate(self.model, self.task, self.val)
+                val = evaluate(self.model, self.task, self.val, self.ranks)
             found |= {f"val/{name}": value for name, value in val.items()}
         return found
 
@@ -188,11 +241,13 @@ class RetrainProgram:
 
     def state_dict(self) -> dict[str, Any]:
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state["guard"] = self.guard.state_dict()
         return state | ({"ema": self.ema.module.state_dict()} if self.ema is not None else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.guard.load_state_dict(state["guard"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
 
@@ -202,9 +257,10 @@ class RetrainProgram:
             self.val.close()
 
 
-def _mixup(recipe: RecipeConfig, classes: int) -> Any:
+def _mixup(recipe: RecipeConfig, classes: int, batch_size: int) -> Any:
     if not (recipe.mixup or recipe.cutmix):
         return None
-    return Mixup(
-        mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes
-    )
+    if batch_size % 2:
+        raise SupernetError(f"recipe.mixup and recipe.cutmix pair samples: batch_size={batch_size} must be even")
+    # Without smoothing here: the task smooths, and twice would be too much.
+    return Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=0.0, num_classes=classes)

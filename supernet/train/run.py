@@ -1,10 +1,10 @@
 """A run is a folder, and its name is its identity: the same command finds it again and goes on.
 
 The identity is what changes the numbers: the configuration without paths (`data.root`, `data.download`,
-`data.workers`, the path of the genotype), device, `run`, `checkpoint` and `log`, in one canonical JSON text and its
-SHA-256. Data with a registered name are identified by that name, wherever they lie. Data that only a path names (an
-image folder) are identified by the last component of the path: two copies of one folder are the same run, two
-different folders should not share their last name.
+`data.workers`, the path of the genotype), device, `run`, `checkpoint`, `log` and `guard`, in one canonical JSON text
+and its SHA-256. Data with a registered name are identified by that name, wherever they lie. Data that only a path
+names (an image folder) are identified by the last component of the path: two copies of one folder are the same run,
+two different folders should not share their last name.
 """
 
 import dataclasses
@@ -13,15 +13,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..errors import SupernetError
 from . import atomic
+from .config import MAY_CHANGE
+from .lock import RunLock
 
 __all__ = ["RunFolder", "data_label", "identity"]
 
 SCHEMA = 1
-NOT_IDENTITY = ("device", "run", "checkpoint", "log")
+NOT_IDENTITY = ("device", "run", "checkpoint", "log", "guard")
 NOT_IDENTITY_OF_DATA = ("root", "download", "workers")
 BY_ROOT = ("folder", "image_folder", "imagefolder")  # names of data that say nothing without their root
 
@@ -66,33 +68,41 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Opens what is there, as it is; `RunFolder.open` is the way to start or resume a run."""
         self.path = Path(path)
+        self._lock = RunLock(self.path)
 
     @classmethod
-    def open(cls, config: Any, stage: str, label: str | None = None) -> "RunFolder":
+    def open(cls, config: Any, stage: str, label: str | None = None, *, lock: bool = False) -> "RunFolder":
         """Creates the folder of this configuration, or finds it again.
 
         It is `<run.root>/<run.name>`, without a name `<run.root>/<space or label>-<method>-<data>-s<seed>-<8 hex>`
         (`retrain-<label>-<data>-s<seed>-<8 hex>`). With `run.fresh` an existing one is moved to `<name>.old-<N>`.
-        Raises SupernetError where the folder holds another run.
+        With `lock` no other process can work on it until `close`, or the end of a `with` block; a finished run needs
+        none. Raises SupernetError where the folder holds another run, or where another process works on it.
         """
         wanted, digest = identity(config, stage, label)
         run = cls(_place(config, stage, label, digest))
         try:
             if config.run.fresh:
                 run._move_aside()
-            run.path.mkdir(parents=True, exist_ok=True)
+            run._make(lock)
             atomic.sync_folder(run.path.parent)
             atomic.sweep(run.path)
-            if (run.path / "config.json").exists():
-                run._check(wanted, digest)
-            else:
+            if not (run.path / "config.json").exists():
                 everything = {"schema": SCHEMA, "stage": stage, "hash": digest, "identity": wanted}
                 atomic.write_json(run.path / "config.json", everything | {"config": dataclasses.asdict(config)})
+            elif changes := run._changes(config, wanted, digest):
+                if lock:
+                    run._lock.acquire()
+                run._adopt(config, wanted, digest, changes)
             run._write_versions()
         except OSError as error:
+            run.close()
             raise SupernetError(
                 f"cannot use the run folder {run.path}: {error.strerror or error}; choose another run.root or run.name"
             ) from None
+        except BaseException:
+            run.close()
+            raise
         return run
 
     @classmethod
@@ -105,8 +115,7 @@ class RunFolder:
         run = cls(_place(config, stage, label, digest))
         if config.run.fresh or not run.finished or not (run.path / "config.json").exists():
             return None
-        run._check(wanted, digest)
-        return run
+        return None if run._changes(config, wanted, digest) else run
 
     @property
     def checkpoints(self) -> Path:
@@ -126,7 +135,7 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """`config.json` as it was written when the run began: schema, stage, hash, identity, config."""
+        """`config.json`: schema, stage, the hash that the run began with, identity, config, and allowed `changes`."""
         return _read_json(self.path / "config.json")
 
     @property
@@ -141,22 +150,65 @@ class RunFolder:
         """Writes result.json; from then on the same command prints it and does no work."""
         atomic.write_json(self.result_path, result)
 
+    def close(self) -> None:
+        """Lets other processes work on the run; nothing to do where `open` took no lock."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _make(self, lock: bool) -> None:
+        for last in (False, True):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                if lock and not self.finished:
+                    self._lock.acquire()
+                return
+            except FileNotFoundError:  # somebody's run.fresh has just moved it aside
+                if last:
+                    raise
+
     def _move_aside(self) -> None:
         if not self.path.exists() and not self.path.is_symlink():
             return
+        if self.path.is_dir():  # not from under a process that works on it
+            with self._lock:
+                self._rename()
+        else:
+            self._rename()
+
+    def _rename(self) -> None:
         number = 1
         while os.path.lexists(old := self.path.with_name(f"{self.path.name}.old-{number}")):
             number += 1
         self.path.rename(old)
 
-    def _check(self, wanted: dict[str, Any], digest: str) -> None:
+    def _changes(self, config: Any, wanted: dict[str, Any], digest: str) -> dict[str, str]:
+        """What differs from the run that is there, where all of it is allowed; else SupernetError."""
         stored = self.config
-        if stored.get("hash") == digest:
-            return
-        way_out = "run.fresh=true moves it aside, another run.name keeps both"
+        if stored.get("now", stored.get("hash")) == digest:
+            return {}
         changes = _changes(_flat(stored.get("identity", {})), _flat(wanted))
-        shown = ", ".join(changes[:8]) + (f", ... ({len(changes)} in all)" if len(changes) > 8 else "")
+        if changes and changes.keys() <= set(config.run.allow_changes):
+            return changes
+        way_out = "run.fresh=true moves it aside, another run.name keeps both"
+        if changes and changes.keys() <= set(MAY_CHANGE):
+            way_out += f", run.allow_changes=[{','.join(changes)}] goes on with it"
+        texts = [f"{key} {text}" for key, text in changes.items()]
+        shown = ", ".join(texts[:8]) + (f", ... ({len(texts)} in all)" if len(texts) > 8 else "")
         raise SupernetError(f"the run folder {self.path} holds another run: {shown}; {way_out}")
+
+    def _adopt(self, config: Any, wanted: dict[str, Any], digest: str, changes: dict[str, str]) -> None:
+        """The run goes on with these settings; its checkpoints keep the hash that it began with."""
+        if self.finished:
+            self.result_path.rename(self.path / f"result.old-{len(list(self.path.glob('result.old-*'))) + 1}.json")
+        stored = self.config
+        history = [*stored.get("changes", []), changes]
+        new = {"identity": wanted, "config": dataclasses.asdict(config), "now": digest, "changes": history}
+        atomic.write_json(self.path / "config.json", stored | new)
 
     def _write_versions(self) -> None:
         """The versions that began the run, and below `resumed` each other set that went on with it."""
@@ -218,7 +270,8 @@ def _flat(value: Any, where: str = "") -> dict[str, Any]:
     return {k: v for key, item in value.items() for k, v in _flat(item, f"{where}.{key}" if where else key).items()}
 
 
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
+    """The settings that differ, each with a text such as `1 -> 2`."""
     absent = object()
 
     def show(value: Any) -> str:
@@ -227,7 +280,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
     keys = [*new, *(key for key in old if key not in new)]
     pairs = [(key, old.get(key, absent), new.get(key, absent)) for key in keys]
-    return [f"{key} {show(was)} -> {show(now)}" for key, was, now in pairs if was != now or type(was) is not type(now)]
+    return {key: f"{show(was)} -> {show(now)}" for key, was, now in pairs if was != now or type(was) is not type(now)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,14 +4,15 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ..errors import NumbersError
 from ..methods import DISCRETISERS
-from ..network import Supernet
-from ..network.macro import macro_of
+from ..network import Supernet, make_executor
+from ..network.macro import Body, macro_of
 from ..report.show import show_supernet
 from ..space import Genotype, Space
 from .bilevel import BilevelStep
@@ -20,9 +21,12 @@ from .data.loader import CountedLoader, CyclingLoader, EvalLoader
 from .data.splits import Splits
 from .device import autocast
 from .evaluate import evaluate
-from .fit import fit_arguments
+from .fit import check_fits, fit_arguments
+from .guard import Guard, measured
 from .log import RunLog
+from .ranks import Ranks
 from .task import Task
+from .trace import refused, stop
 
 __all__ = ["SearchProgram"]
 
@@ -32,11 +36,21 @@ class SearchProgram:
 
     stage = "search"
 
-    def __init__(self, config: SearchConfig, space: Space, splits: Splits, task: Task, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: Space,
+        splits: Splits,
+        task: Task,
+        device: torch.device,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.config, self.space, self.task, self.device = config, space, task, device
+        self.ranks = ranks or Ranks()
         arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
         self.net = Supernet(space, executor=config.executor, seed=config.seed, **arguments).to(device)
         self.discretiser = DISCRETISERS[config.method.discretiser or space.projection]()
+        self.guard = Guard(config.guard, self.net, device)
         self.bilevel = BilevelStep(
             self.net,
             task,
@@ -45,36 +59,80 @@ class SearchProgram:
             alphas=config.alphas,
             epochs=config.epochs,
             amp=config.amp,
+            guard=self.guard,
+            ranks=self.ranks,
         )
         for_weights, for_alphas = splits.for_search(config.alpha_share)
+        check_fits(self.net, task, for_weights, device)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "workers": config.data.workers}
-        self.train = CountedLoader(for_weights, stream="weights", device=device, **shared)
-        self.alphas = CyclingLoader(CountedLoader(for_alphas, stream="alphas", device=device, **shared))
-        self.val = EvalLoader(for_alphas, batch_size=config.batch_size, workers=config.data.workers, device=device)
+        shared |= {"share": self.ranks.share, "device": device}
+        self.train = CountedLoader(for_weights, stream="weights", **shared)
+        self.alphas = CyclingLoader(CountedLoader(for_alphas, stream="alphas", **shared))
+        shared.pop("seed")
+        self.val = EvalLoader(for_alphas, **shared)
         self.steps = len(self.train)
         self._drawn: Genotype | None = None
 
     def start(self) -> None:
-        """Nothing beyond construction: weights and alphas are drawn from the seed."""
+        """Weights and alphas are drawn from the seed on construction; ranks make sure of it."""
+        self.ranks.same_state(self.net)
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         return self.train.epoch(epoch, start)
 
-    def step(self, batch: Any, epoch: int, step: int) -> dict[str, dict[str, Tensor]]:
+    def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+        self.ranks.seed_step(self.config.seed, step)
         learns = epoch >= self.config.method.warmup_epochs
-        return self.bilevel(batch, self.alphas.at(step) if learns else None, epoch)
+        sums = self.bilevel(batch, self.alphas.at(step) if learns else None, epoch)
+        if self.guard.end(step):
+            raise self._stopped()
+        return sums
+
+    def check(self, step: int) -> None:
+        """Raises NumbersError where the state after `step` must not be saved."""
+        if self.guard.tripped():
+            raise self._stopped()
+        try:
+            self.guard.check(self.state_dict())
+        except NumbersError as error:
+            raise refused(error, self.config.seed, step, self._indices("weights", step)) from None
+
+    def _stopped(self) -> NumbersError:
+        """Runs the last skipped batch again, with the executor whose modules can be watched."""
+        told = self.guard.report()
+        part, step = told["part"], told["step"]
+        body = cast(Body, self.net.body)
+        if body.executor is not None:
+            body.executor = make_executor("reference")
+        train = next(self.train.epoch(*divmod(step, self.steps)))
+
+        def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
+            if part == "alphas":
+                loss, found, _ = self.bilevel.alpha_gradients(train, self.alphas.at(step))
+                return loss, {f"alpha.{name}": g for name, g in zip(self.net.alpha, found, strict=True)}
+            loss, _ = self.bilevel.weight_gradients(train)
+            return loss, {name: p.grad for name, p in self.net.named_parameters() if p.grad is not None}
+
+        return stop(self.guard, self.net, self.config.seed, self._indices(part, step), gradients)
+
+    def _indices(self, part: str, step: int) -> list[int]:
+        loader = self.train if part == "weights" else self.alphas.loader
+        epoch, number = divmod(step, len(loader))
+        return loader.indices(epoch)[number].tolist()
 
     def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
         return {
             f"{phase}/{name}": value
             for phase, totals in sums.items()
+            if measured(totals)
             for name, value in self.task.metrics(totals).items()
         }
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Validation on the alphas' part, entropy and share of skips of each table, and the present genotype's hash."""
+        self.ranks.same_buffers(self.net)
         with autocast(self.device, self.config.amp):
-            val = evaluate(self.net, self.task, self.val)
+            val = evaluate(self.net, self.task, self.val, self.ranks)
         found: dict[str, Any] = {f"val/{name}": value for name, value in val.items()}
         for table in self.space.tables:
             p_EO = self.net.relaxation(self.net.alpha[table.name].detach())
@@ -82,6 +140,7 @@ class SearchProgram:
             if "skip_connect" in table.columns:
                 found[f"alpha/skip_share/{table.name}"] = float(p_EO[:, table.columns.index("skip_connect")].mean())
         genotype = self.genotype()
+        self.ranks.assert_equal("the genotype", genotype.hash)
         ops = [name for row in self._taken(genotype).values() for name in row]
         found["genotype/skip_share"] = sum(op == "skip_connect" for op in ops) / max(len(ops), 1)
         found["genotype/hash"] = genotype.hash
@@ -122,11 +181,16 @@ class SearchProgram:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"bilevel": self.bilevel.state_dict(), "discretiser": self.discretiser.state_dict()}  # type: ignore[attr-defined]
+        return {
+            "bilevel": self.bilevel.state_dict(),
+            "discretiser": self.discretiser.state_dict(),  # type: ignore[attr-defined]
+            "guard": self.guard.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.bilevel.load_state_dict(state["bilevel"])
         self.discretiser.load_state_dict(state["discretiser"])  # type: ignore[attr-defined]
+        self.guard.load_state_dict(state["guard"])
 
     def close(self) -> None:
         self.train.close()

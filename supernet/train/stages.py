@@ -4,16 +4,19 @@ Each takes a configuration and may be handed a space, data and a task that the c
 `in_folder` it lives in a run folder, is found again and resumed there; a finished one only gives its result.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ..errors import SupernetError
 from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
-from ..network import Supernet, make_executor
+from ..network import EXECUTORS, Supernet
 from ..space import Genotype, Space, get_space, space_of
 from ..space.reference import find_genotype
 from .config import RetrainConfig, SearchConfig
@@ -24,6 +27,8 @@ from .data.timm_eval import has_pictures, timm_test_loader
 from .device import autocast, pick, seed_everything, versions
 from .evaluate import evaluate
 from .loop import Loop
+from .memory import as_configured
+from .ranks import Ranks
 from .retrain import RetrainProgram
 from .run import RunFolder
 from .search import SearchProgram
@@ -60,6 +65,7 @@ class Retrained:
     folder: Path | None
 
 
+@as_configured
 def run_search(
     config: SearchConfig,
     *,
@@ -70,29 +76,33 @@ def run_search(
     until: int | None = None,
 ) -> Searched:
     """Search to the end, or to step `until`; resumes where the run folder has a checkpoint."""
-    device = pick(config.device)
+    ranks = Ranks.join()
+    device = ranks.device(pick(config.device))
     own = space is not None
     space = space or get_space(config.space.name, **config.space.args)
-    _check_parts(config)
-    splits = splits or open_data(config.data, config.seed)
+    _check_parts(config, space)
+    splits = _looked_over(config, splits, ranks)
     chosen = task or _classification(splits)
-    run = RunFolder.open(config, "search", space.name if own else None) if in_folder else None
-    seed_everything(config.seed)
-    program = SearchProgram(config, space, splits, chosen, device)
-    outcome = _loop(program, config, run).run(until)
-    genotype = program.result(outcome.last, _brief(versions()))
-    if run is not None and outcome.done and not run.finished:
-        genotype.save(run.genotype_path)
-        run.finish(
-            {"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds}
+    with _folder(config, "search", _label(space) if own else None, in_folder, ranks) as run:
+        finished = run is not None and run.finished
+        seed_everything(config.seed)
+        program = SearchProgram(config, space, splits, chosen, device, ranks)
+        outcome = _loop(program, config, run, ranks).run(until)
+        genotype = program.result(outcome.last, _brief(versions()))
+        if run is not None and finished:
+            genotype = Genotype.load(run.genotype_path)
+        elif run is not None and outcome.done and ranks.main:
+            genotype.save(run.genotype_path)
+            run.finish(
+                {"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds}
+            )
+        ranks.barrier()  # what the main rank has written is there for all of them
+        return Searched(
+            genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
         )
-    elif run is not None and run.finished:
-        genotype = Genotype.load(run.genotype_path)
-    return Searched(
-        genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
-    )
 
 
+@as_configured
 def run_retrain(
     config: RetrainConfig,
     *,
@@ -104,56 +114,100 @@ def run_retrain(
     until: int | None = None,
 ) -> Retrained:
     """Train a genotype to the end, or to step `until`; then open the test split once, for the selected one."""
-    device = pick(config.device)
+    ranks = Ranks.join()
+    device = ranks.device(pick(config.device))
     genotype, label = find_genotype(genotype or config.genotype)
     space = space or space_of(genotype)
-    splits = splits or open_data(config.data, config.seed)
+    splits = _looked_over(config, splits, ranks)
     chosen = task or _classification(splits, config.recipe.smoothing)
-    run = RunFolder.open(config, "retrain", label) if in_folder else None
-    seed_everything(config.seed)
-    program = RetrainProgram(config, space, genotype, splits, chosen, device)
-    loop = _loop(program, config, run)
-    outcome = loop.run(until)
-    if outcome.done:
-        loop.load_best()
-    metrics = dict(outcome.best if outcome.done else outcome.last)
-    data = _describe(splits.info)
-    if run is not None and run.finished:
-        metrics = run.result["metrics"]
-    elif outcome.done:
-        metrics |= _test(program, splits, chosen, config)
-        if run is not None:
-            genotype.save(run.genotype_path)
-            counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
-            run.finish({"genotype": genotype.hash, "metrics": metrics, "seconds": outcome.seconds, **counts})
-    return Retrained(
-        program.model,
-        genotype,
-        program.arguments,
-        data,
-        metrics,
-        outcome.seconds,
-        outcome.done,
-        run.path if run is not None else None,
-    )
+    with _folder(config, "retrain", label, in_folder, ranks) as run:
+        finished = run is not None and run.finished
+        seed_everything(config.seed)
+        program = RetrainProgram(config, space, genotype, splits, chosen, device, ranks)
+        loop = _loop(program, config, run, ranks)
+        outcome = loop.run(until)
+        if outcome.done:
+            loop.load_best()
+        metrics = dict(outcome.best if outcome.done else outcome.last)
+        data = _describe(splits.info)
+        if run is not None and finished:
+            metrics = run.result["metrics"]
+        elif outcome.done:
+            metrics |= _test(program, splits, chosen, config)
+            if run is not None and ranks.main:
+                genotype.save(run.genotype_path)
+                counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
+                run.finish({"genotype": genotype.hash, "metrics": metrics, "seconds": outcome.seconds, **counts})
+        ranks.barrier()
+        return Retrained(
+            program.model,
+            genotype,
+            program.arguments,
+            data,
+            metrics,
+            outcome.seconds,
+            outcome.done,
+            run.path if run is not None else None,
+        )
 
 
-def _check_parts(config: SearchConfig) -> None:
+@contextmanager
+def _folder(config: Any, stage: str, label: str | None, in_folder: bool, ranks: Ranks) -> Iterator[RunFolder | None]:
+    """The run folder, held against other processes while the stage works in it; the main rank decides which it is."""
+    if not in_folder:
+        yield None
+        return
+    if ranks.restarted and config.run.fresh:  # it was fresh when torchrun started it the first time
+        config = replace(config, run=replace(config.run, fresh=False))
+    opened = ranks.first(lambda: RunFolder.open(config, stage, label, lock=True) if ranks.main else None)
+    with opened or RunFolder(Path()) as run:
+        path = ranks.broadcast(str(run.path))
+        yield run if ranks.main else RunFolder(path)
+
+
+def _looked_over(config: SearchConfig | RetrainConfig, splits: Splits | None, ranks: Ranks) -> Splits:
+    """The data; what would end the training hours later ends it here."""
+    if config.batch_size % ranks.world:
+        raise SupernetError(f"batch_size={config.batch_size} must be a multiple of the {ranks.world} ranks")
+
+    def work() -> Splits:
+        found = splits or open_data(config.data, config.seed)
+        if ranks.main:
+            found.check()
+        return found
+
+    return ranks.first(work)
+
+
+def _label(space: Space) -> str:
+    """Names a space that was handed over by what it offers: the order of options decides what a column means."""
+    tables = [(table.name, table.rows, table.columns) for table in space.tables]
+    told = repr((space.version, space.args, space.projection, tables))
+    return f"{space.name}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+
+
+def _check_parts(config: SearchConfig, space: Space) -> None:
     """Unknown names are refused before a run folder is made."""
     method = config.method
     _ = RELAXATIONS[method.relaxation], HYPERGRADIENTS[method.hypergradient]
     _ = DISCRETISERS[method.discretiser] if method.discretiser else None
-    make_executor(config.executor)
+    _ = config.executor == "auto" or EXECUTORS[config.executor]
+    if method.discretiser not in (None, space.projection):
+        raise SupernetError(
+            f"method.discretiser={method.discretiser} does not fit space {space.name!r}; use {space.projection} or null"
+        )
 
 
 def _classification(splits: Splits, smoothing: float = 0.0) -> Task:
     return ImageClassification(splits.info.num_classes, smoothing=smoothing)
 
 
-def _loop(program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None) -> Loop:
-    if run is not None:
+def _loop(
+    program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
+) -> Loop:
+    if run is not None and ranks.main:
         log.info("run folder: %s", run.path)
-    return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log)
+    return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)
 
 
 def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainConfig) -> dict[str, float]:
@@ -161,14 +215,15 @@ def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainCo
     if not splits.has_test:
         return {}
     with splits.final_evaluation(), autocast(program.device, config.amp):
-        view = splits.test()
+        view = splits.test().shared(*program.ranks.share)
         loader: Iterable[Any]
         if has_pictures(view):
             loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
         else:  # float tensors, or targets that are no classes: timm's loader has no way to read them
             loader = EvalLoader(view, batch_size=config.batch_size)
         batches = ([part.to(program.device) for part in batch] for batch in loader)
-        return {f"test/{name}": value for name, value in evaluate(program.model, task, batches).items()}
+        found = evaluate(program.model, task, batches, program.ranks)
+        return {f"test/{name}": value for name, value in found.items()}
 
 
 def _describe(info: ImageInfo) -> dict[str, Any]:

@@ -29,15 +29,16 @@ class Exact(Part):
         # The graph below keeps the tensors w themselves, and `at` writes other values into them: so the product with v
         # is taken in a graph made anew at w, once v is known.
         with frozen(problem.alphas):
-            slope = gradient(problem.train_loss(), problem.weights)
+            slope = problem.gradient(problem.train_loss(), problem.weights)
         with problem.at(problem.virtual_weights(slope)):
             loss = problem.val_loss()
-            both = gradient(loss, [*problem.alphas, *problem.weights])
+            both = problem.gradient(loss, [*problem.alphas, *problem.weights])
         direct, v = both[: len(problem.alphas)], both[len(problem.alphas) :]
+        # Not averaged over processes: the product is linear in it, so averaging the result does the same.
         slope = gradient(problem.train_loss(), problem.weights, create_graph=True)
         product = sum(
             (torch.sum(g * x) for g, x in zip(slope, v, strict=True)),
             torch.zeros((), dtype=v[0].dtype, device=v[0].device),
         )
-        implicit = [-problem.lr * g for g in gradient(product, problem.alphas)]
+        implicit = [-problem.lr * g for g in problem.gradient(product, problem.alphas)]
         return Estimate(direct, implicit, loss.detach())

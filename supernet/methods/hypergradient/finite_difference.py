@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from ..part import Part
-from .problem import Estimate, Problem, frozen, gradient
+from .problem import Estimate, Problem, frozen
 from .registry import HYPERGRADIENTS
 
 __all__ = ["FiniteDifference"]
@@ -30,10 +30,10 @@ class FiniteDifference(Part):
 
     def __call__(self, problem: Problem) -> Estimate:
         with frozen(problem.alphas):
-            slope = gradient(problem.train_loss(), problem.weights)
+            slope = problem.gradient(problem.train_loss(), problem.weights)
         with problem.at(problem.virtual_weights(slope)):
             loss = problem.val_loss()
-            both = gradient(loss, [*problem.alphas, *problem.weights])
+            both = problem.gradient(loss, [*problem.alphas, *problem.weights])
         direct, v = both[: len(problem.alphas)], both[len(problem.alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v]))
         eps = self.r / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -43,6 +43,6 @@ class FiniteDifference(Part):
                 problem.at([w + sign * eps * x for w, x in zip(problem.weights, v, strict=True)]),
                 frozen(problem.weights),
             ):
-                sides.append(gradient(problem.train_loss(), problem.alphas))
+                sides.append(problem.gradient(problem.train_loss(), problem.alphas))
         implicit = [-problem.lr * (plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return Estimate(direct, implicit, loss.detach())

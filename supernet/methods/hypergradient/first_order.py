@@ -8,7 +8,7 @@ No gradient with respect to the weights is computed.
 from typing import ClassVar
 
 from ..part import Part
-from .problem import Estimate, Problem, frozen, gradient
+from .problem import Estimate, Problem, frozen
 from .registry import HYPERGRADIENTS
 
 __all__ = ["FirstOrder"]
@@ -24,4 +24,4 @@ class FirstOrder(Part):
     def __call__(self, problem: Problem) -> Estimate:
         with frozen(problem.weights):
             loss = problem.val_loss()
-            return Estimate(gradient(loss, problem.alphas), None, loss.detach())
+            return Estimate(problem.gradient(loss, problem.alphas), None, loss.detach())

@@ -32,6 +32,14 @@ class Problem:
     momentum: float = 0.0
     weight_decay: float = 0.0
     momentum_buffers: Sequence[Tensor | None] = field(default_factory=tuple)
+    reduce: Callable[[Sequence[Tensor]], None] | None = None  # averages over processes, in place
+
+    def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """`gradient`, averaged like `loss` over the processes that share a batch: all of them estimate the same."""
+        found = gradient(loss, parameters)
+        if self.reduce is not None:
+            self.reduce([*found, loss.detach()])
+        return found
 
     @torch.no_grad()
     def virtual_weights(self, gradients: Sequence[Tensor]) -> list[Tensor]:

@@ -118,7 +118,9 @@ class CountedLoader:
     `stream` names the purpose (weights, alphas): loaders of different streams draw independently. `augment` False reads
     as for evaluation, in the counted order. `workers` decode files in processes of their own; sources in memory do
     without. `drop_last` drops a last smaller batch, and one of a single sample is dropped always, because batch norm
-    cannot train on it. A view smaller than `batch_size` is one batch. With workers, one pass runs at a time.
+    cannot train on it. A view smaller than `batch_size` is one batch. With workers, one pass runs at a time. `share`
+    (rank, world) reads rows rank, rank + world, ... of each batch, whose size is a multiple of world; so the order does
+    not depend on how many processes share it.
 
     Raises SupernetError for a view of fewer than two samples.
     """
@@ -133,16 +135,23 @@ class CountedLoader:
         augment: bool = True,
         workers: int = 0,
         drop_last: bool = True,
+        share: tuple[int, int] = (0, 1),
         device: Device = "cpu",
     ) -> None:
         if len(view) < 2:
             raise SupernetError(
                 f"the {stream} part has {len(view)} samples; training needs 2 or more (data.limit, folders)"
             )
-        self.view, self.batch_size, self.device = view, min(batch_size, len(view)), device
+        self.share, world = share, share[1]
+        self.view, self.batch_size, self.device = view, min(batch_size, len(view)) // world * world, device
+        if world > 1 and self.batch_size < 2 * world:
+            raise SupernetError(
+                f"a batch of the {stream} part has {min(batch_size, len(view))} samples for {world} ranks; each of "
+                "them needs 2 or more"
+            )
         self.seed, self.stream, self.augment = seed, stream, augment
         full, rest = divmod(len(view), self.batch_size)
-        self._batches = full + (rest > 1 and not drop_last)
+        self._batches = full + (rest >= 2 * world and not drop_last)
         self._reader = _Reader(view.source, workers)
 
     def __len__(self) -> int:
@@ -157,7 +166,8 @@ class CountedLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; earlier ones are neither read nor decoded."""
         at = Counter(self.seed, self.stream, epoch)
-        parts = self.indices(epoch)[start:]
+        rank, world = self.share
+        parts = [part[rank::world] for part in self.indices(epoch)[start:]]
         loaded = self._reader.read([(part, at if self.augment else None) for part in parts])
         for part, (images, targets) in zip(parts, loaded, strict=True):
             yield self._batch(part, images, targets, at)
@@ -203,10 +213,21 @@ class CyclingLoader:
 
 
 class EvalLoader:
-    """All samples of a view in order, without augmentation, the last smaller batch included."""
+    """All samples of a view in order, without augmentation, the last smaller batch included.
 
-    def __init__(self, view: View, *, batch_size: int, workers: int = 0, device: Device = "cpu") -> None:
-        self.view, self.batch_size, self.device = view, batch_size, device
+    `share` (rank, world) reads every world-th sample from number rank on.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        batch_size: int,
+        workers: int = 0,
+        share: tuple[int, int] = (0, 1),
+        device: Device = "cpu",
+    ) -> None:
+        self.view, self.batch_size, self.device = view.shared(*share), batch_size, device
         self._reader = _Reader(view.source, workers)
 
     def __len__(self) -> int:

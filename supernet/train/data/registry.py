@@ -32,6 +32,7 @@ class DataSet:
     """What an entry gives: the training split, the way to the test split, and the default augmentation.
 
     `val` is set only where the user brought a validation split of their own. `open_test` is None without a test split.
+    `check` looks for what would end a training hours later and raises SupernetError; None where nothing can be wrong.
     """
 
     info: ImageInfo
@@ -39,6 +40,7 @@ class DataSet:
     augment: Augment
     val: Source | None = None
     open_test: Callable[[], Source] | None = None
+    check: Callable[[], None] | None = None
 
 
 Entry = Callable[[DataConfig], DataSet]

@@ -8,7 +8,7 @@ wrap a transform of their own (see wrapped.py) give finished float tensors.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -129,7 +129,7 @@ class FileSource:
     ratio from `crop_ratio`. Draws that do not fit into the image are cut to it, so four numbers a sample always do.
     """
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]  # [N]
     targets: Indices  # [N]
     image_size: int
     in_chans: int = 3
@@ -224,6 +224,10 @@ class View:
     def subset(self, positions: Indices) -> "View":
         """The samples at these positions of this view."""
         return dataclasses.replace(self, index=self.index[positions])
+
+    def shared(self, rank: int, world: int) -> "View":
+        """Every world-th sample from number rank on; all of them where there are fewer than ranks."""
+        return self if world == 1 or len(self) < world else dataclasses.replace(self, index=self.index[rank::world])
 
     def with_transform(self, transform: Callable[[Image.Image], Any]) -> "View":
         """The same samples, read for training through `transform` (PIL image to normalised tensor [C, H, W]).

@@ -56,6 +56,14 @@ class Splits:
         """Whether there is a test split; known without reading it."""
         return self._data.open_test is not None
 
+    def check(self) -> None:
+        """Looks for damaged files and for classes that differ between splits; stages do so before they train.
+
+        Raises SupernetError. The test split stays closed: of it, only the names of the classes are read.
+        """
+        if self._data.check is not None:
+            self._data.check()
+
     def for_search(self, alpha_share: float = 0.5) -> tuple[View, View]:
         """The disjoint parts for weights and for alphas; `alpha_share` of the samples, in (0, 1), go to the alphas.
 
@@ -90,7 +98,13 @@ class Splits:
             raise ClosedSplitError("the test split is closed; only `with splits.final_evaluation():` opens it, once")
         if self._data.open_test is None:
             raise SupernetError(f"data set {self.info.name!r} has no test split; add a folder test/ or give test=...")
-        return _whole(self._data.open_test(), self.augment)
+        view = _whole(self._data.open_test(), self.augment)
+        if view.labels is not None and len(view) and int(view.labels.max()) >= max(self.info.num_classes, 1):
+            raise SupernetError(
+                f"the test split has the label {int(view.labels.max())}; "
+                f"training has the classes 0..{self.info.num_classes - 1}"
+            )
+        return view
 
     def _cut(self, stream: str, share: float, key: str) -> tuple[View, View]:
         n = len(self._train)

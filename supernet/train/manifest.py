@@ -1,0 +1,96 @@
+"""What the files of a checkpoint should hold: a manifest with the size and SHA-256 of each, itself sealed by a digest.
+
+Neither torch.save nor safetensors notices a flipped bit in a tensor, so every file has its digest in `manifest.json`,
+and the manifest has the first 8 hex digits of its own in the folder's name: `step-00000123-89abcdef`. A damaged, lost
+or swapped file, manifest or folder name then disagrees with something.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import SupernetError
+
+__all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "seal", "verify"]
+
+FILE = "manifest.json"
+SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
+_NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
+
+
+class Damaged(SupernetError):
+    """A checkpoint does not hold what was written; the message names the file and what is wrong with it."""
+
+
+def folder_name(step: int, digest: str) -> str:
+    """`step-00000123-89abcdef`; `digest` is what `seal` gave."""
+    return f"step-{step:08d}-{digest}"
+
+
+def parse_name(name: str) -> tuple[int, str | None] | None:
+    """(step, digest) from the name of a checkpoint's folder; the digest is None in the first layout's names."""
+    found = _NAME.fullmatch(name)
+    return (int(found[1]), found[2]) if found else None
+
+
+def seal(folder: Path, files: Mapping[str, tuple[int, str]], **facts: Any) -> str:
+    """Writes and flushes the manifest of `files` (name -> bytes, SHA-256) with `facts`; the manifest's own digest."""
+    entries = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in files.items()}
+    manifest = {"schema": SCHEMA, **facts, "files": entries}
+    data = (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
+    with open(folder / FILE, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return _short(data)
+
+
+def read(folder: Path, digest: str | None = None) -> dict[str, Any]:
+    """The manifest of a checkpoint, after comparing it with `digest` or, without one, with the folder's name.
+
+    Raises Damaged where they differ, SupernetError for a whole manifest in the layout of another version.
+    """
+    path = folder / FILE
+    step = None
+    if digest is None:
+        step, digest = parse_name(folder.name) or (None, None)
+    if digest is None:
+        raise Damaged(f"{folder} has no digest in its name, so nothing vouches for it")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read ({error.strerror})") from None
+    if _short(data) != digest:
+        raise Damaged(f"{path} has the digest {_short(data)}, its folder's name says {digest}")
+    manifest: dict[str, Any] = json.loads(data)
+    if manifest.get("schema") != SCHEMA:
+        raise SupernetError(f"{folder} has the layout {manifest.get('schema')}; this version reads {SCHEMA}")
+    if step not in (None, manifest["step"]):
+        raise Damaged(f"{folder} holds step {manifest['step']}, its name says {step}")
+    return manifest
+
+
+def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
+    """The manifest, once every file has the size and the SHA-256 that it names; raises as `read` does."""
+    manifest = read(folder, digest)
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                found = hashlib.file_digest(file, "sha256").hexdigest() if size == entry["bytes"] else ""
+        except OSError as error:
+            raise Damaged(f"{path} cannot be read ({error.strerror})") from None
+        if size != entry["bytes"]:
+            raise Damaged(f"{path} has {size} bytes, its manifest says {entry['bytes']}")
+        if found != entry["sha256"]:
+            raise Damaged(f"{path} has changed since it was written: its SHA-256 is not the manifest's")
+    return manifest
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]
