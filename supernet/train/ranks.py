@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from ..errors import StoppedError, SupernetError
@@ -66,8 +67,11 @@ class Ranks:
             with _gone():
                 store, rank, world = next(rendezvous("env://", timeout=wait))
                 # torchrun may keep one store over restarts, in which the addresses of the dead ranks still stand.
-                store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+                store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
                 dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=wait)
+                # Rank 0 holds the store: were it gone with a mistake at once, the others would see a broken connection
+                # in place of the mistake.
+                dist.all_reduce(torch.zeros(1))
             atexit.register(_leave)
             if dist.get_rank():
                 logging.getLogger("supernet").setLevel(logging.WARNING)  # one rank tells how it goes
