@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from ..part import Part
-from .problem import Estimate, Problem, frozen, gradient
+from .problem import Estimate, Problem, gradient
 from .registry import HYPERGRADIENTS
 
 __all__ = ["Exact"]
@@ -26,14 +26,9 @@ class Exact(Part):
     uses_training_batch: ClassVar[bool] = True
 
     def __call__(self, problem: Problem) -> Estimate:
-        # The graph below keeps the tensors w themselves, and `at` writes other values into them: so the product with v
-        # is taken in a graph made anew at w, once v is known.
-        with frozen(problem.alphas):
-            slope = problem.gradient(problem.train_loss(), problem.weights)
-        with problem.at(problem.virtual_weights(slope)):
-            loss = problem.val_loss()
-            both = problem.gradient(loss, [*problem.alphas, *problem.weights])
-        direct, v = both[: len(problem.alphas)], both[len(problem.alphas) :]
+        # A graph made before would hold the tensors w, into which the virtual step writes other values: so the product
+        # with v is taken in one made anew at w, once v is known.
+        direct, v, loss = problem.behind_virtual_step()
         # Not averaged over processes: the product is linear in it, so averaging the result does the same.
         slope = gradient(problem.train_loss(), problem.weights, create_graph=True)
         product = sum(
@@ -41,4 +36,4 @@ class Exact(Part):
             torch.zeros((), dtype=v[0].dtype, device=v[0].device),
         )
         implicit = [-problem.lr * g for g in problem.gradient(product, problem.alphas)]
-        return Estimate(direct, implicit, loss.detach())
+        return Estimate(direct, implicit, loss)

@@ -29,12 +29,7 @@ class FiniteDifference(Part):
         self.r = r
 
     def __call__(self, problem: Problem) -> Estimate:
-        with frozen(problem.alphas):
-            slope = problem.gradient(problem.train_loss(), problem.weights)
-        with problem.at(problem.virtual_weights(slope)):
-            loss = problem.val_loss()
-            both = problem.gradient(loss, [*problem.alphas, *problem.weights])
-        direct, v = both[: len(problem.alphas)], both[len(problem.alphas) :]
+        direct, v, loss = problem.behind_virtual_step()
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v]))
         eps = self.r / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         sides = []
@@ -45,4 +40,4 @@ class FiniteDifference(Part):
             ):
                 sides.append(problem.gradient(problem.train_loss(), problem.alphas))
         implicit = [-problem.lr * (plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
-        return Estimate(direct, implicit, loss.detach())
+        return Estimate(direct, implicit, loss)

@@ -51,6 +51,15 @@ class Problem:
             stepped.append(w - self.lr * (step if b is None else step + self.momentum * b))
         return stepped
 
+    def behind_virtual_step(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """(grad_a L_val(w', a), v = grad_w' L_val(w', a), L_val) at the virtual weights w'."""
+        with frozen(self.alphas):
+            slope = self.gradient(self.train_loss(), self.weights)
+        with self.at(self.virtual_weights(slope)):
+            loss = self.val_loss()
+            both = self.gradient(loss, [*self.alphas, *self.weights])
+        return both[: len(self.alphas)], both[len(self.alphas) :], loss.detach()
+
     @contextmanager
     def at(self, weights: Sequence[Tensor]) -> Iterator[None]:
         """Inside, the network has these weights; afterwards its own again, to the bit."""

@@ -3,9 +3,9 @@
 p[e, o] = exp(alpha[e, o]) / sum_o' exp(alpha[e, o'])
 """
 
-import torch
 from torch import Tensor
 
+from ...network.supernet import softmax
 from ..part import Part
 from .registry import RELAXATIONS
 
@@ -18,4 +18,4 @@ class Softmax(Part):
 
     def __call__(self, alpha_EO: Tensor) -> Tensor:
         """P of the same shape; each row sums to 1."""
-        return torch.softmax(alpha_EO, dim=-1)
+        return softmax(alpha_EO)
