@@ -144,5 +144,5 @@ class Supernet(nn.Module):
 
 
 def softmax(alpha: Tensor) -> Tensor:
-    """P = softmax(alpha) over the options of each row (DARTS, equation 2)."""
+    """The mixing weights p = softmax(alpha) over the options of each row (DARTS, equation 2)."""
     return torch.softmax(alpha, dim=-1)
