@@ -160,7 +160,8 @@ def kill(root: Path, method: str, whole: Whole, rng: random.Random, aimed: bool)
         if aimed:
             _watch(folder / "run" / "checkpoints", pid, rng.randrange(STEPS))
         else:
-            time.sleep(rng.uniform(0, whole.seconds[method]))
+            # Shorter each time: the undisturbed run may have been timed while the machine was busier than now.
+            time.sleep(rng.uniform(0, whole.seconds[method] * 0.8**attempt))
         os.kill(pid, signal.SIGKILL)
         if wait(pid) == -signal.SIGKILL:
             break
