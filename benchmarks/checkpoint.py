@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.hardware import hardware
-from benchmarks.report import RESULTS, describe, save, table
+from benchmarks.report import add_json, describe, save, table
 from benchmarks.step import WARM_UP, positive
 from supernet.network import Supernet
 from supernet.space import get_space
@@ -136,14 +136,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--folder", type=Path, help="where to save: the disk that is measured (the temporary folder)")
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        type=Path,
-        const=RESULTS,
-        metavar="FOLDER",
-        help="write the result too (benchmarks/results)",
-    )
+    add_json(parser)
     return parser.parse_args(arguments)
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.hardware import hardware
-from benchmarks.report import RESULTS, describe, save
+from benchmarks.report import add_json, describe, save
 from supernet.errors import SupernetError
 from supernet.network import Supernet
 from supernet.space import get_space
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
-    parser.add_argument("--json", nargs="?", type=Path, const=RESULTS, metavar="FOLDER", help="write the result too")
+    add_json(parser)
     options = parser.parse_args(arguments)
     try:
         result = measure({name: getattr(options, name) for name in [*SIZES, "device"]})

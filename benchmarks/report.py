@@ -1,14 +1,27 @@
 """Results as a table for people and as JSON for later comparison."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ORIGINAL", "RESULTS", "describe", "save", "table"]
+__all__ = ["ORIGINAL", "RESULTS", "add_json", "describe", "save", "table"]
 
 ORIGINAL = "original"  # the formulation that the others are compared with
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option `--json [FOLDER]`, which every script has."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        type=Path,
+        const=RESULTS,
+        metavar="FOLDER",
+        help="write the result too (benchmarks/results)",
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.hardware import hardware
-from benchmarks.report import RESULTS, save
+from benchmarks.report import add_json, save
 from supernet.train.config import SearchConfig, from_mapping
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_search
@@ -112,7 +112,7 @@ def show(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Looks for leaks in a long search.")
     parser.add_argument("--steps", type=int, default=5000, metavar="N", help="default 5000")
-    parser.add_argument("--json", nargs="?", type=Path, const=RESULTS, metavar="FOLDER", help="write the result too")
+    add_json(parser)
     options = parser.parse_args(arguments)
     facts = hardware("cpu")
     result = soak(options.steps) | {"hardware": facts}

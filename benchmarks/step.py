@@ -20,7 +20,7 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.report import ORIGINAL, RESULTS, describe, save, table
+from benchmarks.report import ORIGINAL, add_json, describe, save, table
 
 WORKER = Path(__file__).resolve().with_name("worker.py")
 WARM_UP = 2  # steps: the first makes buffers and optimiser states, the second runs with them
@@ -139,14 +139,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        type=Path,
-        const=RESULTS,
-        metavar="FOLDER",
-        help="write the result too (benchmarks/results)",
-    )
+    add_json(parser)
     return parser.parse_args(arguments)
 
 

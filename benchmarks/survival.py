@@ -23,7 +23,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import trials
-from benchmarks.report import RESULTS, describe, save, table
+from benchmarks.report import add_json, describe, save, table
 
 SEED = 20
 
@@ -134,14 +134,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--races", type=int, default=500, metavar="N", help="races for the lock of one run (500)")
     add("--no-signals", action="store_true", help="without SIGTERM and SIGINT")
     add("--methods", nargs="+", metavar="NAME", help="presets of the group method (all)")
-    add(
-        "--json",
-        nargs="?",
-        type=Path,
-        const=RESULTS,
-        metavar="FOLDER",
-        help="write the result too (benchmarks/results)",
-    )
+    add_json(parser)
     return parser.parse_args(arguments)
 
 

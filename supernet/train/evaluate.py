@@ -1,15 +1,16 @@
-"""Measuring a network on a loader, without gradients and in evaluation mode."""
+"""Measuring a network: on a loader, without gradients and in evaluation mode, and by the sums of its training steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .guard import measured
 from .ranks import Ranks
 from .task import Task, add_sums
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "phase_metrics"]
 
 
 @torch.no_grad()
@@ -25,3 +26,13 @@ def evaluate(net: nn.Module, task: Task, batches: Iterable[Any], ranks: Ranks | 
     finally:
         net.train(training)
     return task.metrics((ranks or Ranks()).total({"": sums})[""])
+
+
+def phase_metrics(task: Task, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
+    """The metrics of each phase as ``phase/name``; phases whose steps were all skipped have none."""
+    return {
+        f"{phase}/{name}": value
+        for phase, totals in sums.items()
+        if measured(totals)
+        for name, value in task.metrics(totals).items()
+    }

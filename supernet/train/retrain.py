@@ -26,9 +26,9 @@ from .data.loader import CountedLoader, EvalLoader
 from .data.sources import ImageInfo, View
 from .data.splits import Splits
 from .device import autocast
-from .evaluate import evaluate
+from .evaluate import evaluate, phase_metrics
 from .fit import check_fits, fit_arguments
-from .guard import Guard, measured
+from .guard import Guard
 from .log import RunLog
 from .ranks import Ranks
 from .task import Task
@@ -206,12 +206,7 @@ class RetrainProgram:
         return self.train.indices(epoch)[number].tolist()
 
     def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-        return {
-            f"{phase}/{k}": v
-            for phase, totals in sums.items()
-            if measured(totals)
-            for k, v in self.task.metrics(totals).items()
-        }
+        return phase_metrics(self.task, sums)
 
     @property
     def model(self) -> nn.Module:

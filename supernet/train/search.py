@@ -20,9 +20,9 @@ from .config import SearchConfig
 from .data.loader import CountedLoader, CyclingLoader, EvalLoader
 from .data.splits import Splits
 from .device import autocast
-from .evaluate import evaluate
+from .evaluate import evaluate, phase_metrics
 from .fit import check_fits, fit_arguments
-from .guard import Guard, measured
+from .guard import Guard
 from .log import RunLog
 from .ranks import Ranks
 from .task import Task
@@ -121,12 +121,7 @@ class SearchProgram:
         return loader.indices(epoch)[number].tolist()
 
     def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-        return {
-            f"{phase}/{name}": value
-            for phase, totals in sums.items()
-            if measured(totals)
-            for name, value in self.task.metrics(totals).items()
-        }
+        return phase_metrics(self.task, sums)
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Validation on the alphas' part, entropy and share of skips of each table, and the present genotype's hash."""
