@@ -19,11 +19,14 @@ rm -rf build/lib build/bdist.* # what an earlier build left would be packed agai
 quietly "$builder" -m build --outdir "$work/dist" .
 quietly "$builder" -m build --wheel --outdir "$work/direct" .
 wheel=$(echo "$work"/dist/*.whl)
-diff <(names "$wheel") <(names "$work"/direct/*.whl) || { say "the two wheels differ"; exit 1; }
+# Into files: `names | grep -q` fails under pipefail whenever grep has found its line before the writer is done.
+names "$wheel" >"$work/names"
+names "$work"/direct/*.whl >"$work/names-direct"
+diff "$work/names" "$work/names-direct" || { say "the two wheels differ"; exit 1; }
 for file in supernet/py.typed supernet/ops/__init__.py supernet/conf/search.yaml supernet/cuda_kernels/__init__.py; do
-  names "$wheel" | grep -qx "$file" || { say "the wheel lacks $file"; exit 1; }
+  grep -qxF "$file" "$work/names" || { say "the wheel lacks $file"; exit 1; }
 done
-if names "$wheel" | grep -vE '^supernet(-[^/]*\.dist-info)?/'; then say "these lie outside our package"; exit 1; fi
+if grep -vE '^supernet(-[^/]*\.dist-info)?/' "$work/names"; then say "these lie outside our package"; exit 1; fi
 
 say "installing it into an empty environment"
 "$builder" -m venv "$work/env"
