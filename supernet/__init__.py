@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import export_model, retrain, search
     from .errors import SupernetError
-    from .network import Supernet, build
+    from .network import Supernet, build, recalibrate
     from .space import Genotype, Space, get_space, published
     from .space.choice import Choice
+    from .space.layers import Activation, Attention, Conv2d, Linear, Norm, Repeat, Resize
+    from .space.value import rounded
     from .train.data.augment import Augment
 
 __all__ = [
+    "Activation",
+    "Attention",
     "Augment",
     "Choice",
+    "Conv2d",
     "Genotype",
+    "Linear",
+    "Norm",
+    "Repeat",
+    "Resize",
     "Space",
     "Supernet",
     "SupernetError",
@@ -28,7 +37,9 @@ __all__ = [
     "export_model",
     "get_space",
     "published",
+    "recalibrate",
     "retrain",
+    "rounded",
     "search",
 ]
 
@@ -37,9 +48,16 @@ __version__ = "0.1.0"
 # Public name -> module of this package that defines it. No name may be that of a subpackage: importing the subpackage
 # `supernet.export` sets the attribute `export` here, which would hide a function of that name; hence `export_model`.
 _HOME = {
+    "Activation": "space.layers",
+    "Attention": "space.layers",
     "Augment": "train.data.augment",
     "Choice": "space.choice",
+    "Conv2d": "space.layers",
     "Genotype": "space",
+    "Linear": "space.layers",
+    "Norm": "space.layers",
+    "Repeat": "space.layers",
+    "Resize": "space.layers",
     "Space": "space",
     "Supernet": "network",
     "SupernetError": "errors",
@@ -47,7 +65,9 @@ _HOME = {
     "export_model": "api",
     "get_space": "space",
     "published": "space",
+    "recalibrate": "network",
     "retrain": "api",
+    "rounded": "space.value",
     "search": "api",
 }
 

@@ -15,9 +15,16 @@ import supernet
 ROOT = Path(__file__).resolve().parent.parent
 
 PUBLIC = {
+    "Activation",
+    "Attention",
     "Augment",
     "Choice",
+    "Conv2d",
     "Genotype",
+    "Linear",
+    "Norm",
+    "Repeat",
+    "Resize",
     "Space",
     "Supernet",
     "SupernetError",
@@ -26,7 +33,9 @@ PUBLIC = {
     "export_model",
     "get_space",
     "published",
+    "recalibrate",
     "retrain",
+    "rounded",
     "search",
 }
 

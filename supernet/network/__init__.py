@@ -3,6 +3,7 @@
 from .discrete import build, build_from
 from .executor import EXECUTORS, make_executor
 from .macro import MACROS
+from .recalibrate import recalibrate
 from .supernet import Supernet
 
-__all__ = ["EXECUTORS", "MACROS", "Supernet", "build", "build_from", "make_executor"]
+__all__ = ["EXECUTORS", "MACROS", "Supernet", "build", "build_from", "make_executor", "recalibrate"]

@@ -52,7 +52,14 @@ class Supernet(nn.Module):
         defaults = {
             k: v.default for k, v in inspect.signature(macro.relaxed).parameters.items() if v.kind is v.KEYWORD_ONLY
         }
+        if not space.tables:
+            raise SupernetError(
+                f"space {space.name!r} has no trainable decision, and so no alphas; search it without gradients"
+            )
         self.space, self.arguments = space, defaults | arguments
+        self._masks = {table.name: table.mask for table in space.tables} | {
+            name: (default,) for name, default in space.searchable.items()
+        }
         with seeded(seed):
             self.body = macro.relaxed(space, make_executor(executor), **arguments)
             self.alpha = nn.ParameterDict(
@@ -78,10 +85,25 @@ class Supernet(nn.Module):
         return [p for p in self.body.parameters() if p.requires_grad]
 
     def mixing(self) -> dict[str, Tensor]:
-        """P [E, O] of each table: of the activated genotype, else of the alphas."""
+        """P [E, O] of each table: of the activated genotype, else of the alphas; 0 for options that a row lacks.
+
+        Decisions that are searched without alphas have theirs too: that of their default.
+        """
         if self._fixed is not None:
             return {name: p for name, (p, _) in self._fixed.items()}
-        return {name: self.relaxation(alpha) for name, alpha in self.alpha.items()}
+        like = self.alphas()[0]
+        default = {name: like.new_tensor([one], dtype=like.dtype) for name, one in self.space.searchable.items()}
+        return {name: self.relaxation(alpha) for name, alpha in self._existing().items()} | default
+
+    def _existing(self) -> dict[str, Tensor]:
+        """The alphas, -inf where a row lacks the option, so that a relaxation gives it the weight 0."""
+        found: dict[str, Tensor] = {}
+        for table in self.space.tables:
+            alpha = self.alpha[table.name]
+            if table.exists is not None:
+                alpha = alpha.masked_fill(~torch.tensor(table.exists, device=alpha.device), float("-inf"))
+            found[table.name] = alpha
+        return found
 
     def forward(self, x: Tensor, p: Sequence[Tensor] | None = None) -> Tensor:
         """The network's output; `p` gives each site mixing weights of its own in place of the alphas'."""
@@ -91,21 +113,18 @@ class Supernet(nn.Module):
         if p is None:
             tables = self.mixing()
             p = [tables[site] for site in body.sites]
-        masks = {name: mask for name, (_, mask) in self._fixed.items()} if self._fixed else self._full()
+        masks = {name: mask for name, (_, mask) in self._fixed.items()} if self._fixed else self._masks
         return body.run(x, p, [masks[site] for site in body.sites])
-
-    def _full(self) -> dict[str, Mask]:
-        return {table.name: ((True,) * table.shape[1],) * table.shape[0] for table in self.space.tables}
 
     def activate(self, genotype: Genotype) -> None:
         """Run only what `genotype` takes, with weight 1; raises GenotypeError where it is no point of the space."""
         fixed: dict[str, tuple[Tensor, Mask]] = {}
         active = self.space.active(genotype)
-        for table in self.space.tables:
-            p = torch.zeros_like(self.alpha[table.name])
-            for row, column in active[table.name]:
+        for name, mask in self._masks.items():
+            p = torch.zeros(len(mask), len(mask[0])).to(self.alphas()[0])
+            for row, column in active[name]:
                 p[row, column] = 1
-            fixed[table.name] = p, tuple(tuple(row) for row in (p > 0).tolist())
+            fixed[name] = p, tuple(tuple(row) for row in (p > 0).tolist())
         self._fixed = fixed
 
     def deactivate(self) -> None:
@@ -121,7 +140,7 @@ class Supernet(nn.Module):
 
     def strengths(self) -> dict[str, list[list[float]]]:
         """The relaxation of the alphas as plain numbers, for projections and logs."""
-        return {name: self.relaxation(alpha.detach()).tolist() for name, alpha in self.alpha.items()}
+        return {name: self.relaxation(alpha.detach()).tolist() for name, alpha in self._existing().items()}
 
     def genotype(self) -> Genotype:
         """The space's own projection of the present strengths."""

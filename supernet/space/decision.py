@@ -6,24 +6,40 @@
 
 A decision's path is its parent's path, the option that opened it and its own name, joined by "/":
 ``normal/node3/inputs`` opens ``normal/node3/inputs/0/op``. No torch here.
+
+Decisions that stand in branches which exclude each other may be one in the relaxed view: those of the second block of a
+stage, say, whether the stage has two blocks or three. They name the same `group`. A decision's `mark` says who decides:
+
+    trainable     has alphas, which a gradient method learns
+    searchable    in the tree, so that it is sampled and mutated; without alphas: relaxed networks take its default
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from ..errors import SupernetError
+from ..errors import SupernetError, unknown
 
-__all__ = ["Decision", "Integer", "KOf", "OneOf", "Value", "walk"]
+__all__ = ["MARKS", "Decision", "Integer", "KOf", "Mark", "OneOf", "Value", "walk"]
 
 Value = str | int | tuple[str, ...]  # what is decided: an option's name, a number, the names of the items taken
+Mark = Literal["trainable", "searchable"]
+MARKS: tuple[Mark, ...] = get_args(Mark)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A named decision; `options` maps each option (or item) to the decisions it opens."""
+    """A named decision; `options` maps each option (or item) to the decisions it opens.
+
+    `group` names its row of the relaxed view ("": its own path does), `default` the option that a network takes where
+    nothing decides ("": the first).
+    """
 
     name: str
     options: Mapping[str, tuple["Decision", ...]] = field(default_factory=dict)
+    group: str = field(default="", kw_only=True)
+    mark: Mark = field(default="trainable", kw_only=True)
+    default: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.name or not self.options:
@@ -31,6 +47,10 @@ class Decision:
         if any(not isinstance(option, str) or not option or "/" in option for option in self.options):
             shown = str(list(self.options))[:200]
             raise SupernetError(f"decision {self.name!r}: option names {shown} must not be empty or hold '/'")
+        if self.mark not in MARKS:
+            raise SupernetError(unknown(f"mark of decision {self.name!r}:", self.mark, MARKS))
+        if self.default and self.default not in self.options:
+            raise SupernetError(unknown(f"default of decision {self.name!r}:", self.default, self.options))
 
     def taken(self, value: Value) -> tuple[str, ...]:
         """The options that `value` opens; raises SupernetError where it is no value of this decision."""
@@ -73,22 +93,41 @@ class KOf(Decision):
 
 @dataclass(frozen=True)
 class Integer(Decision):
-    """A whole number of range(low, high + 1, step)."""
+    """A whole number of range(low, high + 1, step); `opens` has the decisions below some of its values."""
 
     low: int = 0
     high: int = 0
     step: int = 1
 
-    def __init__(self, name: str, low: int, high: int, step: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        low: int,
+        high: int,
+        step: int = 1,
+        *,
+        opens: Mapping[str, tuple[Decision, ...]] | None = None,
+        group: str = "",
+        mark: Mark = "trainable",
+        default: str = "",
+    ) -> None:
         if step < 1 or high < low:
             raise SupernetError(f"integer {name!r} from {low} to {high} by {step}: needs low <= high and step >= 1")
         if (high - low) // step >= 1_000_000:  # every value is an option: a hostile range must not fill the memory
             raise SupernetError(f"integer {name!r} from {low} to {high} by {step} has over a million values")
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "high", high)
-        object.__setattr__(self, "step", step)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", {str(v): () for v in range(low, high + 1, step)})
+        below = opens or {}
+        values = {
+            "low": low,
+            "high": high,
+            "step": step,
+            "name": name,
+            "group": group,
+            "mark": mark,
+            "default": default,
+        }
+        values["options"] = {str(v): tuple(below.get(str(v), ())) for v in range(low, high + 1, step)}
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
         super().__post_init__()
 
     def taken(self, value: Value) -> tuple[str, ...]:

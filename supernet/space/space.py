@@ -27,23 +27,34 @@ Active = dict[str, list[tuple[int, int]]]  # table name -> (row, column) of what
 
 @dataclass(frozen=True)
 class Table:
-    """The relaxed view of one or more decisions: rows (edges) times columns (options), each row one distribution."""
+    """The relaxed view of one or more decisions: rows (edges) times columns (options), each row one distribution.
+
+    `exists` [E][O] tells which options a row has, where rows differ in that; None: all.
+    """
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
+    exists: tuple[tuple[bool, ...], ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(E, O)"""
         return len(self.rows), len(self.columns)
 
+    @property
+    def mask(self) -> tuple[tuple[bool, ...], ...]:
+        """`exists`, written out."""
+        return self.exists or ((True,) * len(self.columns),) * len(self.rows)
+
 
 class Space:
     """A named tree of decisions.
 
     `Space([...decisions...], name="mine")` takes a tree; `Space(Net)` takes the class of a network (or a function that
-    makes one) and finds the `Choice` modules in it. `macro` names the family of networks that the space is built as.
+    makes one) and finds the choices in it: keyword arguments with a default (`num_classes=10`) become arguments of
+    `Supernet(space, ...)` and `build(genotype, ...)`, and the tree must not depend on them. `macro` names the family of
+    networks that the space is built as. `canonical` gives a text that is equal for decisions of one network.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class Space:
         args: Mapping[str, Any] | None = None,
         macro: str = "",
         projection: str = "argmax",
+        canonical: Callable[[Mapping[str, Value]], str] | None = None,
     ) -> None:
         self.factory: Callable[[], Any] | None = None
         if isinstance(source, str) or source is None:
@@ -62,14 +74,14 @@ class Space:
                 f"Space({source!r}) takes a network class; get_space({source!r}) gives a registered space"
             )
         if callable(source):
-            from .choice import read_choices  # needs torch
+            from .tree import read_choices  # needs torch
 
             self.factory = source
             source, found = read_choices(source)
             name, macro = name or found, macro or "module"
         self.root = tuple(source)
         self.name, self.version, self.args = name or "space", version, dict(args or {})
-        self.macro, self.projection = macro, projection
+        self.macro, self.projection, self._canonical = macro, projection, canonical
         paths = Counter(path for path, _ in walk(self.root))
         if not paths:
             raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network")
@@ -77,6 +89,7 @@ class Space:
             raise SupernetError(
                 f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}"
             )
+        self.groups = _groups(self.name, self.root)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size:,})"
@@ -125,7 +138,9 @@ class Space:
         return _digest([self.name, self.version, self.args, self.canonical(genotype)])
 
     def canonical(self, genotype: Genotype) -> str:
-        """A text that is equal for points which describe the same network; here each point has its own."""
+        """A text that is equal for points which describe the same network; without a rule each point has its own."""
+        if self._canonical is not None:
+            return self._canonical(genotype.decisions)
         return str(vector.encode(self.root, genotype.decisions))
 
     def genotype(self, decisions: Mapping[str, Value], **origin: Any) -> Genotype:
@@ -167,21 +182,32 @@ class Space:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The relaxed view: here one row a decision."""
-        return tuple(Table(path, (path,), tuple(decision.options)) for path, decision in walk(self.root))
+        """The relaxed view: here one row a group of trainable decisions."""
+        trainable = {name: d for name, d in self.groups.items() if d.mark == "trainable"}
+        return tuple(Table(name, (name,), tuple(decision.options)) for name, decision in trainable.items())
+
+    @property
+    def searchable(self) -> dict[str, tuple[bool, ...]]:
+        """Decisions without alphas: group -> which option is the default."""
+        found = {name: d for name, d in self.groups.items() if d.mark == "searchable"}
+        return {name: tuple(option == _default(d) for option in d.options) for name, d in found.items()}
 
     def active(self, genotype: Genotype) -> Active:
-        """What `genotype` runs, in the relaxed view; tables of closed decisions run nothing."""
+        """What `genotype` runs, by table and by searchable decision; those that are closed run nothing."""
         self.validate(genotype)
-        active: Active = {table.name: [] for table in self.tables}
+        active: Active = {name: [] for name in self.groups}
         for path, decision in walk(self.root):
             if path in genotype.decisions:
                 names = list(decision.options)
-                active[path] = [(0, names.index(name)) for name in decision.taken(genotype.decisions[path])]
+                taken = [(0, names.index(name)) for name in decision.taken(genotype.decisions[path])]
+                active[decision.group or path] = taken
         return active
 
     def project(self, strengths: Strengths) -> Genotype:
-        """The point that the strengths of the relaxed view describe; SupernetError where they are no numbers."""
+        """The point that the strengths of the relaxed view describe; SupernetError where they are no numbers.
+
+        From the root down, each decision takes its strongest option, a searchable one its default.
+        """
         self.check_strengths(strengths)
         point: dict[str, Value] = {}
         self._strongest(self.root, strengths, "", point)
@@ -192,7 +218,10 @@ class Space:
     ) -> None:
         for decision in decisions:
             path, names = prefix + decision.name, list(decision.options)
-            row = strengths[path][0]
+            if decision.mark == "trainable":
+                row = strengths[decision.group or path][0]
+            else:
+                row = [float(name == _default(decision)) for name in names]
             best = sorted(range(len(row)), key=lambda i: -row[i])  # stable: of equals the first
             taken = tuple(names[i] for i in sorted(best[: decision.k if isinstance(decision, KOf) else 1]))
             point[path] = taken if isinstance(decision, KOf) else taken[0]
@@ -211,6 +240,22 @@ class Space:
                 raise SupernetError(
                     f"table {table.name!r} holds NaN: the search has diverged; lower alphas.lr or weights.lr"
                 )
+
+
+def _default(decision: Decision) -> str:
+    return decision.default or next(iter(decision.options))
+
+
+def _groups(space: str, root: Sequence[Decision]) -> dict[str, Decision]:
+    """Group -> its first decision; raises SupernetError where the decisions of one group differ in their options."""
+    found: dict[str, Decision] = {}
+    for path, decision in walk(root):
+        first = found.setdefault(decision.group or path, decision)
+        if (type(first), list(first.options), first.mark) != (type(decision), list(decision.options), decision.mark):
+            raise SupernetError(
+                f"space {space!r}: decision {path!r} has other options than the others of its group {decision.group!r}"
+            )
+    return found
 
 
 def _digest(parts: list[Any]) -> str:

@@ -2,14 +2,22 @@
 # B batch, O options
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...space.choice import Choice, all_choices
+from ...errors import SupernetError
+from ...space.choice import Choice
 from ...space.genotype import Genotype
-from ...space.space import Active, Space
+from ...space.layers import Elastic
+from ...space.layers.repeat import Repeat
+from ...space.space import Space
+from ...space.tree import all_choices
+from ...space.undecided import Undecided
+from ...space.value import Derived, ValueChoice, value_of
 from ..executor import Executor
 from ..executor.registry import Mask
 from .registry import MACROS, Macro
@@ -23,15 +31,18 @@ class ModuleBody(nn.Module):
     The executor serves cells and is not used here: each choice sums its own options.
     """
 
-    def __init__(self, space: Space, executor: Executor | None = None, /) -> None:
+    def __init__(self, space: Space, executor: Executor | None = None, /, **arguments: Any) -> None:
         super().__init__()
-        if space.factory is None:
-            raise TypeError("the space was not made from a network")
-        self.net = space.factory()
+        self.net = _made(space, arguments)
         self.executor = None
         found = list(all_choices(self.net))
-        self.sites = tuple(path for path, _ in found)
+        self.sites = tuple(site for site, _ in found)
         self._choices = [choice for _, choice in found]
+        if set(self.sites) != set(space.groups):
+            raise SupernetError(
+                f"the network of space {space.name!r} has other decisions with the arguments {str(arguments)[:120]}; "
+                "its tree must not depend on them: bind such arguments in the space, Space(partial(Net, ...))"
+            )
 
     def run(self, x: Any, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
         """The network's output."""
@@ -56,47 +67,98 @@ class _Sum(nn.Module):
         return sum(outputs[1:], outputs[0])
 
 
-def decide(net: nn.Module, space: Space, genotype: Genotype) -> nn.Module:
-    """A copy of `net` in which each choice is replaced by what `genotype` takes, weights kept."""
+def decide(net: nn.Module, space: Space, genotype: Genotype, *, fresh: bool = False) -> nn.Module:
+    """A copy of `net` in which each choice is replaced by what `genotype` takes, weights kept.
+
+    `fresh` draws the weights of layers with undecided arguments anew, as their decided sizes ask for.
+    """
     active = space.active(genotype)
     holder = nn.ModuleDict({"net": copy.deepcopy(net)})
-    _replace(holder["net"], "", active, {})
+    taken = {choice: [column for _, column in active[site]] for site, choice in all_choices(holder["net"])}
+    _Decider(taken, fresh).replace(holder)
     return holder["net"]
 
 
-def _replace(module: nn.Module, prefix: str, active: Active, made: dict[nn.Module, nn.Module]) -> None:
-    """`made` has what became of each module met so far: one that stands in two places becomes the same in both."""
-    for name, child in list(module._modules.items()):  # named_children() would give such a module once only
-        if child is None:
-            continue
-        path = f"{prefix}{name}"
-        if child not in made:
-            made[child] = child
-            if isinstance(child, Choice):
-                made[child] = _taken(child, path, active, made)
-            else:
-                _replace(child, f"{path}/", active, made)
-        if made[child] is not child:
-            setattr(module, name, made[child])
+class _Decider:
+    """Replaces what is undecided; one module that stands in two places becomes the same in both."""
+
+    def __init__(self, taken: dict[Undecided, list[int]], fresh: bool) -> None:
+        self.taken, self.fresh = taken, fresh
+        self._made: dict[nn.Module, Any] = {}
+
+    def replace(self, module: nn.Module) -> None:
+        """Replace the children of `module`, their children too."""
+        for name, child in list(module._modules.items()):  # named_children() would give such a module once only
+            if child is None:
+                continue
+            if child not in self._made:
+                self._made[child] = child  # before its children: a module may stand inside itself
+                self._made[child] = self._decided(child)
+            made = self._made[child]
+            if made is child:
+                continue
+            if not isinstance(made, nn.Module):  # a value that a module keeps as its attribute
+                del module._modules[name]
+            setattr(module, name, made)
+
+    def _decided(self, child: nn.Module) -> Any:
+        values = {c: columns[0] for c, columns in self.taken.items() if isinstance(c, ValueChoice) and columns}
+        if isinstance(child, ValueChoice | Derived):
+            return value_of(child, _WithDefaults(values))
+        if isinstance(child, Elastic):
+            made = child.plain(values, fresh=self.fresh)
+            if isinstance(child, Repeat):
+                self.replace(made)
+            return made
+        if isinstance(child, Choice):
+            return self._options(child)
+        self.replace(child)
+        return child
+
+    def _options(self, choice: Choice) -> nn.Module:
+        columns = [choice.default] if choice.mark == "fixed" else self.taken[choice]
+        holder = nn.ModuleDict({choice.names[column]: choice.options[choice.names[column]] for column in columns})
+        self.replace(holder)
+        taken = list(holder.values())
+        return taken[0] if len(taken) == 1 else _Sum(taken)
 
 
-def _taken(choice: Choice, path: str, active: Active, made: dict[nn.Module, nn.Module]) -> nn.Module:
-    path = choice.share or path
-    names = list(choice.options)
-    taken = []
-    for _, column in active[path]:
-        name = names[column]
-        holder = nn.ModuleDict({"choice": choice.options[name]})
-        is_choice = isinstance(choice.options[name], Choice)
-        _replace(holder if is_choice else holder["choice"], f"{path}/{name}/", active, made)
-        taken.append(holder["choice"])
-    return taken[0] if len(taken) == 1 else _Sum(taken)
+class _WithDefaults(dict[ValueChoice, int]):
+    """Fixed choices are no decisions: they have their default."""
+
+    def __missing__(self, choice: ValueChoice) -> int:
+        return choice.default
 
 
-def _build(space: Space, genotype: Genotype, /) -> nn.Module:
+def _made(space: Space, arguments: dict[str, Any]) -> nn.Module:
     if space.factory is None:
         raise TypeError("the space was not made from a network")
-    return decide(space.factory(), space, genotype)
+    return space.factory(**arguments)
 
 
-MACROS.register("module")(Macro(ModuleBody, _build))
+def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
+    return decide(_made(space, arguments), space, genotype, fresh=True)
+
+
+def _of(space: Space) -> Macro:
+    """Both, with the network's own keyword arguments for those that a caller may give."""
+    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2))
+
+
+def _with_arguments(function: Callable[..., nn.Module], space: Space, positional: int) -> Callable[..., nn.Module]:
+    factory = space.factory
+    bound = set(factory.keywords) if isinstance(factory, partial) else set()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    own = inspect.signature(factory).parameters.values() if factory is not None else ()
+    taken = [p for p in own if p.kind in kinds and p.default is not p.empty and p.name not in bound]
+    names = [inspect.Parameter(f"_{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(positional)]
+
+    def with_arguments(*given: Any, **arguments: Any) -> nn.Module:
+        return function(*given, **arguments)
+
+    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in taken]
+    with_arguments.__signature__ = inspect.Signature([*names, *keywords])  # type: ignore[attr-defined]
+    return with_arguments
+
+
+MACROS.register("module")(Macro(ModuleBody, _build, _of))

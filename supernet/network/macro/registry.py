@@ -34,6 +34,7 @@ class Macro:
 
     relaxed: Callable[..., nn.Module]  # (space, executor, **arguments) -> Body
     discrete: Callable[..., nn.Module]  # (space, genotype, **arguments) -> plain network
+    of: "Callable[[Space], Macro] | None" = None  # both for one space, where their arguments differ from space to space
 
 
 MACROS: Registry[Macro] = Registry("macro")
@@ -43,4 +44,5 @@ def macro_of(space: Space) -> Macro:
     """The macro structure of `space`; raises SupernetError for a bare tree, which has none."""
     if not space.macro:
         raise SupernetError(f"space {space.name!r} is a bare tree of decisions: it has no network")
-    return MACROS[space.macro]
+    macro = MACROS[space.macro]
+    return macro.of(space) if macro.of is not None else macro

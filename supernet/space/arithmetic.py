@@ -1,0 +1,111 @@
+"""Arithmetic on what is not decided yet gives a derived value; whatever needs the number itself is refused.
+
+Code such as `range(width)`, `width > 3` or `nn.Conv2d(3, width, 3)` cannot work while the width is open, and is told so
+by name, with the way out.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from torch import nn
+
+from ..errors import SupernetError
+
+__all__ = ["Arithmetic", "Derived", "Plain"]
+
+Plain = int | float | str
+
+
+class Arithmetic:
+    """+, -, * and // with numbers and other choices; everything that would need the value itself raises."""
+
+    def __add__(self, other: Any) -> "Derived":
+        return Derived(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> "Derived":
+        return Derived(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> "Derived":
+        return Derived(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> "Derived":
+        return Derived(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> "Derived":
+        return Derived(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> "Derived":
+        return Derived(operator.mul, other, self)
+
+    def __floordiv__(self, other: Any) -> "Derived":
+        return Derived(operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> "Derived":
+        return Derived(operator.floordiv, other, self)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise SupernetError(
+            f"{what} needs a number, but {self!r:.80} is not decided yet; give it to a layer of supernet "
+            "(supernet.Conv2d, Linear, Norm, Attention, Repeat ...), which takes choices, and compute with + - * // or "
+            "rounded(...)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._refuse("==") if isinstance(other, Plain) else self is other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        self._refuse("a condition")
+
+    def __int__(self) -> int:
+        self._refuse("int()")
+
+    def __index__(self) -> int:
+        self._refuse("an index, a size or range()")
+
+    def __float__(self) -> float:
+        self._refuse("float()")
+
+    def __round__(self, digits: int | None = None) -> int:
+        self._refuse("round()")
+
+    def __lt__(self, other: Any) -> bool:
+        self._refuse("<")
+
+    def __le__(self, other: Any) -> bool:
+        self._refuse("<=")
+
+    def __gt__(self, other: Any) -> bool:
+        self._refuse(">")
+
+    def __ge__(self, other: Any) -> bool:
+        self._refuse(">=")
+
+    def __mod__(self, other: Any) -> Any:
+        self._refuse("%")
+
+    def __truediv__(self, other: Any) -> Any:
+        self._refuse("/, where // gives a whole number; / ")
+
+
+class Derived(Arithmetic, nn.Module):
+    """A value computed from others: `operation` of `operands`, each a number, a choice or derived itself."""
+
+    def __init__(self, operation: Callable[..., Any], *operands: Any) -> None:
+        super().__init__()
+        for place, operand in enumerate(operands):
+            if isinstance(operand, nn.Module):
+                self.add_module(str(place), operand)  # found with the network, and copied with it
+            if isinstance(operand, bool) or not isinstance(operand, int | float | Arithmetic):
+                raise SupernetError(f"a Choice cannot be combined with {operand!r:.60}; use numbers and other choices")
+            if not isinstance(operand, int | float | Derived) and not hasattr(operand, "values"):
+                raise SupernetError(f"a choice of modules has no value to compute with: {operand!r:.60}")
+        self.operation, self.operands = operation, operands
+
+    def extra_repr(self) -> str:
+        return getattr(self.operation, "__name__", "") + ", " + ", ".join(map(str, self.operands))

@@ -1,0 +1,39 @@
+"""Activation that may be undecided: sum_i p_i f_i(x)."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from ...errors import SupernetError, unknown
+from ..value import Arg
+from .elastic import Elastic, Setting
+
+__all__ = ["ACTIVATIONS", "Activation"]
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "none": nn.Identity,
+}
+
+
+class Activation(Elastic):
+    """One of `ACTIVATIONS` by name, or a choice of names."""
+
+    def __init__(self, kind: Arg = "relu") -> None:
+        super().__init__(kind=kind)
+        for setting in self.settings:
+            if setting["kind"] not in ACTIVATIONS:
+                raise SupernetError(unknown("activation", setting["kind"], ACTIVATIONS))
+
+    def one(self, x: Tensor, setting: Setting) -> Tensor:
+        return ACTIVATIONS[setting["kind"]]()(x)
+
+    def stock(self, setting: Setting) -> nn.Module:
+        return ACTIVATIONS[setting["kind"]]()

@@ -1,0 +1,95 @@
+"""Convolution with undecided channels, kernel, stride or dilation.
+
+Kernels share one weight by their centres, channels by their first ones, and a mixture is one convolution. Strides and
+dilations are mixed by their outputs; where strides differ, larger outputs are averaged down to the smallest.
+"""
+# B batch, C channels, H height, W width
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import SupernetError
+from ..value import Arg, choices_of
+from .elastic import Setting, shrunk
+from .superposed import Superposed
+
+__all__ = ["Conv2d"]
+
+
+class Conv2d(Superposed):
+    """[B, in_channels, H, W] to [B, out_channels, H', W']; any argument may be a choice but padding and bias.
+
+    `padding` None keeps the size at stride 1; a number serves kernels that are decided. `groups` is a number, or the
+    same choice as `in_channels` for a depthwise convolution. Kernels among which is chosen must be odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: Arg,
+        out_channels: Arg,
+        kernel_size: Arg,
+        stride: Arg = 1,
+        padding: int | None = None,
+        dilation: Arg = 1,
+        groups: Arg = 1,
+        bias: bool = True,
+        *,
+        sharing: str = "entangled",
+        init: Arg = "default",
+    ) -> None:
+        if padding is not None and (choices_of(kernel_size) or choices_of(dilation)):
+            raise SupernetError(f"Conv2d: padding={padding!r:.40} with an undecided kernel or dilation; leave it out")
+        self.padding = padding
+        super().__init__(
+            bias=bias,
+            sharing=sharing,
+            init=init,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+        )
+        self._check()
+
+    def _check(self) -> None:
+        kernels = {setting["kernel_size"] for setting in self.settings}
+        if len(kernels) > 1 and any(k % 2 == 0 for k in kernels):
+            raise SupernetError(f"Conv2d: kernels {sorted(kernels)} must be odd, so that their centres agree")
+        widths = {(s["in_channels"], s["out_channels"]) for s in self.settings}
+        for setting in self.settings:
+            c_in, c_out, groups = (setting[key] for key in ("in_channels", "out_channels", "groups"))
+            if c_in % groups or c_out % groups:
+                raise SupernetError(f"Conv2d: groups={groups} must divide in_channels={c_in} and out_channels={c_out}")
+            if len(widths) > 1 and groups not in (1, c_in):
+                raise SupernetError(
+                    f"Conv2d: groups={groups} with undecided channels; give 1, or the choice of in_channels (depthwise)"
+                )
+
+    def shape(self, setting: Setting) -> tuple[int, ...]:
+        k = setting["kernel_size"]
+        groups = setting["groups"]
+        per_group = setting["in_channels"] // groups if isinstance(groups, int) and groups > 0 else 0
+        return setting["out_channels"], per_group, k, k
+
+    def apart(self, setting: Setting) -> Any:
+        depthwise = setting["groups"] == setting["in_channels"]
+        return setting["stride"], setting["dilation"], "depthwise" if depthwise else setting["groups"]
+
+    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
+        groups = setting["groups"]
+        if groups > 1 and groups == setting["in_channels"]:  # depthwise: as many groups as the widest that runs
+            multiplier = setting["out_channels"] // groups
+            groups = weight.shape[0] // multiplier
+        x = shrunk(x, weight.shape[1] * groups, 1, "Conv2d")
+        dilation = setting["dilation"]
+        pad = self.padding if self.padding is not None else dilation * (weight.shape[-1] - 1) // 2
+        return F.conv2d(x, weight, bias, setting["stride"], pad, dilation, groups)
+
+    def stock_layer(self, setting: Setting) -> nn.Module:
+        own = {key: value for key, value in setting.items() if key != "init"}
+        pad = self.padding if self.padding is not None else setting["dilation"] * (setting["kernel_size"] - 1) // 2
+        return nn.Conv2d(**own, padding=pad, bias=self.has_bias)

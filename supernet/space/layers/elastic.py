@@ -1,0 +1,136 @@
+"""The base of layers whose arguments may be choices.
+
+    output(x) = sum_v P(v) pad(layer_v(x)),    P(v) = prod_c p_c(v_c)
+
+over the joint values v of the layer's own choices, where layer_v reads as many of the first channels of x as it takes,
+and pad puts zeros behind its channels up to the widest that runs. Linear layers compute it as one layer with the weights
+sum_v P(v) pad(W_v), which is equal; others sum outputs. Where each choice runs one option, only that slice runs.
+"""
+# B batch, C channels, H height, W width, V joint values
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import SupernetError
+from ..value import Arg, ValueChoice, choices_of, value_of
+
+__all__ = ["Elastic", "Running", "Setting", "shrunk"]
+
+MOST_SETTINGS = 4096  # joint values of one layer; more is a slip, and would be summed one by one
+
+Setting = Mapping[str, Any]  # argument -> its value
+
+
+@dataclass(frozen=True)
+class Running:
+    """One joint value that runs: the arguments' values and its probability, None for 1."""
+
+    values: Setting
+    p: Tensor | None
+
+
+class Elastic(nn.Module):
+    """Subclasses write `one`, `stock`, `copy_to` where they have weights, and `mixed` where a faster form is equal.
+
+    Raises SupernetError for more than 4,096 joint values.
+    """
+
+    axis = 1  # of the channels in the output
+
+    def __init__(self, **arguments: Arg) -> None:
+        super().__init__()
+        for name, argument in arguments.items():
+            if isinstance(argument, nn.Module):
+                self.add_module(name, argument)  # found with the network, and copied with it
+        self.arguments = arguments
+        self.choices = tuple(dict.fromkeys(c for argument in arguments.values() for c in choices_of(argument)))
+        if prod(len(choice.names) for choice in self.choices) > MOST_SETTINGS:
+            raise SupernetError(f"{type(self).__name__}: its arguments have over {MOST_SETTINGS} joint values")
+        options = [[choice.default] if choice.mark == "fixed" else range(len(choice.names)) for choice in self.choices]
+        self.settings = tuple(self.setting(taken) for taken in product(*options))
+
+    def setting(self, taken: Sequence[int]) -> dict[str, Any]:
+        """The arguments' values when the layer's choices have taken these options, in their order."""
+        by_choice = dict(zip(self.choices, taken, strict=True))
+        return {name: value_of(argument, by_choice) for name, argument in self.arguments.items()}
+
+    def most(self, name: str) -> Any:
+        """The largest value of the argument `name`."""
+        return max(setting[name] for setting in self.settings)
+
+    def running(self) -> list[Running]:
+        """The joint values that run now."""
+        found = []
+        for combination in product(*(choice.running() for choice in self.choices)):
+            weights = [weight for _, weight in combination if weight is not None]
+            p = weights[0] if weights else None
+            for weight in weights[1:]:
+                p = p * weight
+            found.append(Running(self.setting([option for option, _ in combination]), p))
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        running = self.running()
+        if len(running) > 1:
+            return self.mixed(x, running)
+        y = self.one(x, running[0].values)
+        return y if running[0].p is None else running[0].p * y
+
+    def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """The output of the layer that has these values."""
+        raise NotImplementedError
+
+    def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
+        """The weighted sum over several joint values."""
+        return self.total([r.p * self.one(x, r.values) for r in running])
+
+    def total(self, outputs: Sequence[Tensor]) -> Tensor:
+        """The sum of outputs, narrower ones padded with zeros; larger images are averaged down to the smallest."""
+        width = max(y.shape[self.axis] for y in outputs)
+        if self.axis == 1 and outputs[0].dim() == 4:
+            size = min(tuple(y.shape[-2:]) for y in outputs)
+            outputs = [y if y.shape[-2:] == size else F.adaptive_avg_pool2d(y, size) for y in outputs]
+        padded = [pad_channels(y, width, self.axis) for y in outputs]
+        return sum(padded[1:], padded[0])
+
+    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+        """The stock layer of a decision; it has copies of the shared weights, or `fresh` ones of its own."""
+        setting = self.setting([choice.default if choice.mark == "fixed" else taken[choice] for choice in self.choices])
+        layer = self.stock(setting)
+        own = next((t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), None)
+        if not fresh and own is not None:
+            layer.to(own)  # before the copy, which would round to the type of a new layer
+            with torch.no_grad():
+                self.copy_to(layer, setting)
+        return layer.train(self.training)
+
+    def stock(self, setting: Setting) -> nn.Module:
+        """A new layer of torch with these values."""
+        raise NotImplementedError
+
+    def copy_to(self, layer: Any, setting: Setting) -> None:
+        """Copy the slices of the shared weights that `layer` has."""
+        raise NotImplementedError
+
+
+def pad_channels(y: Tensor, width: int, axis: int) -> Tensor:
+    """Zeros behind the channels of `y`, which lie along `axis`, up to `width`."""
+    missing = width - y.shape[axis]
+    behind = -axis - 1 if axis < 0 else y.dim() - axis - 1  # axes behind that of the channels
+    return F.pad(y, [0, 0] * behind + [0, missing]) if missing else y
+
+
+def shrunk(x: Tensor, width: int, axis: int, what: str) -> Tensor:
+    """The first `width` channels of `x`; raises SupernetError where it has fewer."""
+    if x.shape[axis] < width:
+        raise SupernetError(
+            f"{what} takes {width} channels, but its input has {x.shape[axis]}: give it the choice that decided them"
+        )
+    return x.narrow(axis, 0, width)

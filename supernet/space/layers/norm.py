@@ -1,0 +1,115 @@
+"""Norm over undecided channels, or of an undecided kind.
+
+Batch norm shares one scale, shift and set of running statistics by their first channels: a channel's batch statistics
+are the same at every width, so training is exact, and a mixture is one norm whose channels are weighed. The running
+statistics of a shared network are those of whatever ran, not of one width: before a part of it is measured they are
+taken anew (`supernet.recalibrate`), which is right for every width and for all decisions in front of the norm as well.
+Layer and group norms depend on how many channels there are, so their outputs are summed.
+"""
+# B batch, C channels, H height, W width
+
+from collections.abc import Mapping, Sequence
+from math import gcd
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import SupernetError, unknown
+from ..value import Arg
+from .elastic import Elastic, Running, Setting, pad_channels, shrunk
+
+__all__ = ["Norm"]
+
+KINDS = ("batch", "layer", "group", "none")
+GROUPS = 8  # of a group norm, or the largest common divisor with its channels
+EPS: Mapping[str, float] = {"batch": 1e-5, "layer": 1e-6, "group": 1e-5}  # torch's, and timm's for layer norms
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of [B, C, H, W], at each pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class Norm(Elastic):
+    """Normalises `channels` along `axis`: 1 for images [B, C, H, W], -1 for tokens [B, N, C], without batch norms."""
+
+    def __init__(self, channels: Arg, kind: Arg = "batch", *, axis: int = 1, affine: bool = True) -> None:
+        if axis not in (1, -1):
+            raise SupernetError(f"Norm: axis={axis!r:.40} must be 1 (images) or -1 (tokens)")
+        super().__init__(channels=channels, kind=kind)
+        self.axis, self.affine = axis, affine
+        kinds = list(dict.fromkeys(setting["kind"] for setting in self.settings))
+        for name in kinds:
+            if name not in KINDS:
+                raise SupernetError(unknown("kind of Norm", name, KINDS))
+            if axis == -1 and name in ("batch", "group"):
+                raise SupernetError(f"Norm: kind={name!r} is for images (axis=1); tokens take 'layer' or 'none'")
+        widest = self.most("channels")
+        self.norms = nn.ModuleDict({k: self._new(widest, k) for k in kinds if k != "none"})
+
+    def one(self, x: Tensor, setting: Setting) -> Tensor:
+        width, kind = setting["channels"], setting["kind"]
+        x = shrunk(x, width, self.axis, "Norm")
+        if kind == "none":
+            return x
+        norm: Any = self.norms[kind]
+        scale: Any = [None if t is None else t[:width] for t in (norm.weight, norm.bias)]
+        if kind == "batch":
+            return _batch_norm(x, norm, *scale)
+        if kind == "group":
+            return F.group_norm(x, gcd(GROUPS, width), *scale, norm.eps)
+        if self.axis == -1:
+            return F.layer_norm(x, (width,), *scale, norm.eps)
+        return F.layer_norm(x.permute(0, 2, 3, 1), (width,), *scale, norm.eps).permute(0, 3, 1, 2)
+
+    def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
+        """Batch norms of several widths are one, each channel weighed by the widths that have it."""
+        batch = [r for r in running if r.values["kind"] == "batch"]
+        outputs = [r.p * self.one(x, r.values) for r in running if r.values["kind"] != "batch"]  # type: ignore[operator]
+        if batch:
+            widest = max(batch, key=lambda r: r.values["channels"]).values
+            y = self.one(x, widest)
+            shares = [pad_channels(_like(r.p, y).expand(r.values["channels"]), y.shape[1], -1) for r in batch]
+            outputs.append(y * sum(shares[1:], shares[0])[:, None, None])
+        return self.total(outputs)
+
+    def stock(self, setting: Setting) -> nn.Module:
+        return self._new(setting["channels"], setting["kind"])
+
+    def copy_to(self, layer: Any, setting: Setting) -> None:
+        shared = self.norms[setting["kind"]].state_dict() if setting["kind"] != "none" else {}
+        for name, value in layer.state_dict().items():
+            value.copy_(shared[name] if value.dim() == 0 else shared[name][: len(value)])
+
+    def _new(self, channels: int, kind: str) -> nn.Module:
+        if kind == "batch":
+            return nn.BatchNorm2d(channels, affine=self.affine)
+        if kind == "layer":
+            make = nn.LayerNorm if self.axis == -1 else ChannelNorm
+            return make(channels, eps=EPS["layer"], elementwise_affine=self.affine)
+        if kind == "group":
+            return nn.GroupNorm(gcd(GROUPS, channels), channels, affine=self.affine)
+        return nn.Identity()
+
+
+def _batch_norm(x: Tensor, norm: Any, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """What torch's BatchNorm2d does, on the first channels of its buffers."""
+    width = x.shape[1]
+    use_batch = norm.training or norm.running_mean is None
+    updates = norm.training and norm.track_running_stats and norm.running_mean is not None
+    momentum = 0.0
+    if updates:
+        norm.num_batches_tracked.add_(1)
+        momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    keep = updates or not norm.training
+    mean = norm.running_mean[:width] if keep and norm.running_mean is not None else None
+    var = norm.running_var[:width] if keep and norm.running_var is not None else None
+    return F.batch_norm(x, mean, var, weight, bias, use_batch, momentum, norm.eps)
+
+
+def _like(p: Tensor | None, y: Tensor) -> Tensor:
+    return y.new_ones(1) if p is None else p.to(y.dtype).reshape(1)

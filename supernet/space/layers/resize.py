@@ -1,0 +1,58 @@
+"""Undecided resolution: the image is resized, bilinear and antialiased, before the network reads it.
+
+In a mixture each resolution's image comes back to the largest that runs, so that all have one shape: what a smaller
+resolution loses is lost, and the network runs once. One path runs at its own resolution.
+"""
+# B batch, C channels, H height, W width
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import SupernetError
+from ..value import Arg
+from .elastic import Elastic, Running, Setting
+
+__all__ = ["Resize"]
+
+
+class ResizeTo(nn.Module):
+    """[B, C, H, W] to [B, C, size, size]."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return resized(x, self.size)
+
+
+class Resize(Elastic):
+    """[B, C, H, W] to [B, C, size, size], where `size` may be a choice."""
+
+    def __init__(self, size: Arg) -> None:
+        super().__init__(size=size)
+        for setting in self.settings:
+            if not isinstance(setting["size"], int) or setting["size"] < 1:
+                raise SupernetError(f"Resize: size={setting['size']!r:.40} must be a whole number of 1 or more")
+
+    def one(self, x: Tensor, setting: Setting) -> Tensor:
+        return resized(x, setting["size"])
+
+    def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
+        largest = max(r.values["size"] for r in running)
+        return self.total([r.p * resized(self.one(x, r.values), largest) for r in running])  # type: ignore[operator]
+
+    def stock(self, setting: Setting) -> nn.Module:
+        return ResizeTo(setting["size"])
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """Bilinear, antialiased when it shrinks."""
+    if x.shape[-2:] == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
