@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import SupernetError
 
-__all__ = ["Arithmetic", "Derived", "Plain"]
+__all__ = ["Arithmetic", "Derived", "Plain", "short"]
 
 Plain = int | float | str
 
@@ -46,7 +46,7 @@ class Arithmetic:
 
     def _refuse(self, what: str) -> NoReturn:
         raise SupernetError(
-            f"{what} needs a number, but {self!r:.80} is not decided yet; give it to a layer of supernet "
+            f"{what} needs a number, but {short(self)} is not decided yet; give it to a layer of supernet "
             "(supernet.Conv2d, Linear, Norm, Attention, Repeat ...), which takes choices, and compute with + - * // or "
             "rounded(...)"
         )
@@ -102,10 +102,16 @@ class Derived(Arithmetic, nn.Module):
             if isinstance(operand, nn.Module):
                 self.add_module(str(place), operand)  # found with the network, and copied with it
             if isinstance(operand, bool) or not isinstance(operand, int | float | Arithmetic):
-                raise SupernetError(f"a Choice cannot be combined with {operand!r:.60}; use numbers and other choices")
+                raise SupernetError(f"a Choice cannot be combined with {short(operand)}; use numbers and other choices")
             if not isinstance(operand, int | float | Derived) and not hasattr(operand, "values"):
-                raise SupernetError(f"a choice of modules has no value to compute with: {operand!r:.60}")
+                raise SupernetError(f"a choice of modules has no value to compute with: {short(operand)}")
         self.operation, self.operands = operation, operands
 
     def extra_repr(self) -> str:
         return getattr(self.operation, "__name__", "") + ", " + ", ".join(map(str, self.operands))
+
+
+def short(value: object) -> str:
+    """A module's text takes several lines; a message has one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

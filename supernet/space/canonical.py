@@ -1,9 +1,10 @@
 """A text for a cell that is equal for cells which describe the same network, up to the order of nodes.
 
 A node is written as the sorted sum of its incoming terms. `skip_connect` gives the predecessor's own text, any other
-operation gives ``(text)@op``, and a term that is exactly zero (`none`, or a skip of an empty node) is dropped. The
-cell's text is the sorted list of its output nodes' texts. NAS-Bench-201 so has 6,674 different networks among its
-15,625 encodings; the published figure of 6,466 follows another rule, see `published_text`.
+operation gives ``(text)@op``, and a term that is exactly zero (`none`, or a skip of an empty node) is dropped. `noise`
+does not depend on what it is applied to. The cell's text is the sorted list of its output nodes' texts. NAS-Bench-201
+so has 6,674 different networks among its 15,625 encodings; the published figure of 6,466 follows another rule, see
+`published_text`.
 
 The text does not tell one node used twice from two nodes of equal form, as the published rule does not either.
 """
@@ -24,6 +25,8 @@ def canonical_cell(graph: CellGraph, strided: bool = False) -> str:
 
 def _term(term: Term, states: list[str], strided: bool) -> str:
     source = states[term.source]
+    if term.op == "noise":
+        return "noise"
     if term.op == "none" or (not source and term.op == "skip_connect"):
         return ""
     return source if term.op == "skip_connect" and not strided else f"({source})@{term.op}"

@@ -20,3 +20,9 @@ class CellGraph:
     inputs: int
     nodes: tuple[tuple[Term, ...], ...]
     concat: tuple[int, ...]
+
+    @property
+    def loose(self) -> tuple[int, ...]:
+        """The nodes that no other node reads."""
+        read = {term.source for terms in self.nodes for term in terms}
+        return tuple(i for i in range(self.inputs, self.inputs + len(self.nodes)) if i not in read)

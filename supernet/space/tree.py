@@ -25,7 +25,7 @@ from .layers.repeat import Repeat
 from .undecided import Undecided
 from .value import ValueChoice, choices_of, value_of
 
-__all__ = ["all_choices", "read_choices"]
+__all__ = ["all_choices", "read_choices", "tree_of"]
 
 Branch = tuple[str, ...]  # the options that lead to a place, from the root
 
@@ -56,9 +56,14 @@ def read_choices(factory: Callable[[], nn.Module]) -> tuple[list[Decision], str]
         raise SupernetError(f"Space(...) takes a network class or a function that makes one, not {type(net).__name__}")
     if isinstance(net, Elastic):
         raise SupernetError(f"Space(...): put the {type(net).__name__} into a network, such as nn.Sequential")
+    return tree_of(net), type(net).__name__
+
+
+def tree_of(net: nn.Module) -> list[Decision]:
+    """The decision tree of a network; shared decisions behind its own."""
     reader = _Reader()
     own = reader.read(net, "", ())
-    return [_decision(node, node.site, "") for node in [*own, *reader.shared.values()]], type(net).__name__
+    return [_decision(node, node.site, "") for node in [*own, *reader.shared.values()]]
 
 
 def all_choices(net: nn.Module) -> Iterator[tuple[str, Undecided]]:
@@ -75,7 +80,12 @@ def _without_weights(factory: Callable[[], nn.Module]) -> nn.Module:
             return factory()
     except SupernetError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TypeError) and any(kind in str(error) for kind in ("ValueChoice", "Derived")):
+            raise SupernetError(  # torch reads sizes without asking them, and refuses in words of its own
+                f"a layer of torch was given a choice where it needs a number ({str(error)[:120]}); use a layer of "
+                "supernet instead: supernet.Conv2d, Linear, Norm, Attention, Repeat ..."
+            ) from None
         return factory()
 
 

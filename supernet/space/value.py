@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import SupernetError
-from .arithmetic import Derived, Plain
+from .arithmetic import Derived, Plain, short
 from .undecided import ChoiceMark, Undecided
 
 __all__ = ["Arg", "Derived", "ValueChoice", "choices_of", "is_values", "rounded", "value_of"]
@@ -100,4 +100,4 @@ def value_of(arg: Any, taken: Mapping[ValueChoice, int]) -> Any:
     try:
         return arg.operation(*operands)
     except (TypeError, ZeroDivisionError) as error:
-        raise SupernetError(f"cannot compute {arg!r:.80} of {operands}: {error}") from None
+        raise SupernetError(f"cannot compute {short(arg)} of {operands}: {error}") from None

@@ -15,7 +15,7 @@ from ...space.genotype import Genotype
 from ...space.layers import Elastic
 from ...space.layers.repeat import Repeat
 from ...space.space import Space
-from ...space.tree import all_choices
+from ...space.tree import all_choices, tree_of
 from ...space.undecided import Undecided
 from ...space.value import Derived, ValueChoice, value_of
 from ..executor import Executor
@@ -38,7 +38,7 @@ class ModuleBody(nn.Module):
         found = list(all_choices(self.net))
         self.sites = tuple(site for site, _ in found)
         self._choices = [choice for _, choice in found]
-        if set(self.sites) != set(space.groups):
+        if repr(tree_of(self.net)) != repr(list(space.root)):  # equal dicts may differ in their order
             raise SupernetError(
                 f"the network of space {space.name!r} has other decisions with the arguments {str(arguments)[:120]}; "
                 "its tree must not depend on them: bind such arguments in the space, Space(partial(Net, ...))"

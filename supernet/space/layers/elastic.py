@@ -93,6 +93,8 @@ class Elastic(nn.Module):
 
     def total(self, outputs: Sequence[Tensor]) -> Tensor:
         """The sum of outputs, narrower ones padded with zeros; larger images are averaged down to the smallest."""
+        if len({y.shape for y in outputs}) == 1:
+            return sum(outputs[1:], outputs[0])
         width = max(y.shape[self.axis] for y in outputs)
         if self.axis == 1 and outputs[0].dim() == 4:
             size = min(tuple(y.shape[-2:]) for y in outputs)
