@@ -1,6 +1,7 @@
 """Decisions under decisions: depth, marks, fixed choices, and the probability of what is nested."""
 # B batch, C channels
 
+import math
 import random
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from supernet import Choice, Conv2d, Linear, Norm, Repeat, Supernet, SupernetError, build, recalibrate
 from supernet.network import build_from
+from supernet.network.entropy import entropies
 from supernet.space.decision import Integer, OneOf, walk
 from supernet.space.relaxed import reach
 from supernet.space.space import Space
@@ -115,6 +117,24 @@ def test_reach_is_the_product_along_the_path_and_sums_over_exclusive_branches() 
             exact[name] += weight
     assert found.keys() == exact.keys() and float(found["rows/count"]) == 1
     assert max(abs(float(found[name]) - exact[name]) for name in found) <= 1e-12
+
+
+def test_entropy_is_that_of_the_distribution_over_points() -> None:
+    net = supernet(Deep)
+    torch.manual_seed(0)
+    for alpha in net.alphas():
+        nn.init.normal_(alpha)
+    mixing = {name: p.detach() for name, p in net.mixing().items()}
+    decisions, whole = dict(walk(net.space.root)), 0.0
+    for genotype in net.space.points():
+        weight = 1.0
+        for path, value in genotype.decisions.items():
+            name = decisions[path].group or path
+            weight *= float(mixing[name][0, list(net.space.groups[name].options).index(str(value))])
+        whole -= weight * math.log(weight)
+    found, each = entropies(net.space, mixing)
+    assert found == pytest.approx(whole, abs=1e-12)
+    assert each.keys() == net.alpha.keys()
 
 
 def test_blocks_that_no_count_reaches_cost_nothing() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import NumbersError
 from ..methods import DISCRETISERS
 from ..network import Supernet, make_executor
+from ..network.entropy import entropies
 from ..network.macro import Body, macro_of
 from ..report.show import show_supernet
 from ..space import Genotype, Space
@@ -124,14 +125,17 @@ class SearchProgram:
         return phase_metrics(self.task, sums)
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
-        """Validation on the alphas' part, entropy and share of skips of each table, and the present genotype's hash."""
+        """Validation on the alphas' part, entropies and shares of skips, and the present genotype's hash."""
         self.ranks.same_buffers(self.net)
         with autocast(self.device, self.config.amp):
             val = evaluate(self.net, self.task, self.val, self.ranks)
         found: dict[str, Any] = {f"val/{name}": value for name, value in val.items()}
+        mixing = {name: p_EO.detach() for name, p_EO in self.net.mixing().items()}
+        # Of the whole space: nested decisions count as often as they are open.
+        found["alpha/entropy"], each = entropies(self.space, mixing)
         for table in self.space.tables:
-            p_EO = self.net.relaxation(self.net.alpha[table.name].detach())
-            found[f"alpha/entropy/{table.name}"] = float(torch.special.entr(p_EO).sum(-1).mean())
+            p_EO = mixing[table.name]
+            found[f"alpha/entropy/{table.name}"] = each[table.name]
             if "skip_connect" in table.columns:
                 found[f"alpha/skip_share/{table.name}"] = float(p_EO[:, table.columns.index("skip_connect")].mean())
         genotype = self.genotype()
@@ -147,6 +151,7 @@ class SearchProgram:
         return {
             name: [tables[name].columns[column] for _, column in taken]
             for name, taken in self.space.active(genotype).items()
+            if name in tables
         }
 
     def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
