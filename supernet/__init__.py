@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .space.choice import Choice
     from .space.layers import Activation, Attention, Conv2d, Linear, Norm, Repeat, Resize
     from .space.value import rounded
+    from .space.wrap import wrap
     from .train.data.augment import Augment
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "retrain",
     "rounded",
     "search",
+    "wrap",
 ]
 
 __version__ = "0.1.0"
@@ -69,6 +71,7 @@ _HOME = {
     "retrain": "api",
     "rounded": "space.value",
     "search": "api",
+    "wrap": "space.wrap",
 }
 
 

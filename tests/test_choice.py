@@ -286,6 +286,7 @@ def test_options_that_differ_in_more_than_numbers() -> None:
         (lambda: Choice({"a.b": nn.Identity}), r"without '/' and '\.'"),
         (lambda: Choice({"a/b": nn.Identity}), r"without '/' and '\.'"),
         (lambda: Choice({"": nn.Identity}), "non-empty"),
+        (lambda: Choice({"half": nn.Identity}), "'half' is taken by torch's modules"),
         (lambda: Choice({1: nn.Identity}), "option name 1"),
         (lambda: Choice({"a": 3, "b": nn.Identity}), "mixes values with other things"),
         (lambda: Choice([3, None]), "mixes values with other things"),

@@ -37,6 +37,7 @@ PUBLIC = {
     "retrain",
     "rounded",
     "search",
+    "wrap",
 }
 
 

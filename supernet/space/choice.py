@@ -59,15 +59,17 @@ class Choice(Undecided):
         for name in named:
             if not isinstance(name, str) or not name or "/" in name or "." in name:
                 raise SupernetError(f"Choice: option name {name!r} must be a non-empty string without '/' and '.'")
+            if hasattr(nn.ModuleDict, name):
+                raise SupernetError(f"Choice: option name {name!r} is taken by torch's modules; give another")
         super().__init__(list(named), share=share, k=k, mark=mark, default=default)  # type: ignore[arg-type]
         self.options = nn.ModuleDict({name: _make(name, option) for name, option in named.items()})
         _refuse_twins(self.options)
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
         """Sum of p_i times the output of option i, over the options that run."""
         options = list(self.options.values())
         running = self.running()
-        outputs = [options[i](*inputs) for i, _ in running]
+        outputs = [options[i](*inputs, **named) for i, _ in running]
         if len({tuple(y.shape) for y in outputs}) != 1:
             got = {self.names[i]: tuple(y.shape) for (i, _), y in zip(running, outputs, strict=True)}
             raise SupernetError(f"the options of a Choice must give one shape, not {got}")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 from ..errors import GenotypeError, SupernetError, unknown
@@ -93,6 +94,23 @@ class Space:
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size:,})"
+
+    @classmethod
+    def from_yaml(cls, source: str | Path, allow: Sequence[str] = ()) -> "Space":
+        """The space of a YAML file, or of a text of several lines; raises SupernetError with one line where it is none.
+
+        `allow` has the prefixes of import paths whose classes the document may name; nothing else is imported from it.
+        """
+        from .form import load_space, read_space
+
+        is_text = isinstance(source, str) and "\n" in source
+        return read_space(str(source), allow) if is_text else load_space(source, allow)
+
+    def to_yaml(self) -> str:
+        """The YAML document of this space, which `from_yaml` reads to an equal one."""
+        from .form import write_space
+
+        return write_space(self)
 
     @property
     def size(self) -> int:

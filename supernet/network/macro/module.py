@@ -62,8 +62,8 @@ class _Sum(nn.Module):
         super().__init__()
         self.options = nn.ModuleList(options)
 
-    def forward(self, *inputs: Any) -> Tensor:
-        outputs = [option(*inputs) for option in self.options]
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        outputs = [option(*inputs, **named) for option in self.options]
         return sum(outputs[1:], outputs[0])
 
 
