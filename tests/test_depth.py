@@ -65,6 +65,21 @@ def test_a_count_opens_the_decisions_of_the_blocks_that_it_reaches() -> None:
     assert "rows/count/2/1/0/nested/0" in paths and not any(p.startswith("rows/count/0/") for p in paths)
 
 
+def test_a_neighbour_of_another_depth_keeps_the_blocks_that_both_have() -> None:
+    space = Space(Deep)
+    blocks = {"0/0": "nested", "0/0/nested/0": "x3", "1/0": "plain"}
+    two = space.genotype({"rows/count": 2} | {f"rows/count/2/{path}": value for path, value in blocks.items()})
+    near = list(space.neighbours(two))
+    deeper = [g for g in near if g.decisions["rows/count"] == 3]
+    assert len(deeper) == 3, "the new block in each of its ways"
+    assert all(g.decisions[f"rows/count/3/{path}"] == value for g in deeper for path, value in blocks.items())
+    assert {space.distance(two, g) for g in deeper} == {2, 3}, "the depth, and what the new block decides"
+    assert len([g for g in near if g.decisions["rows/count"] == 1]) == 1
+    for genotype in space.points():
+        for other in space.neighbours(genotype):
+            assert genotype in set(space.neighbours(other))
+
+
 def test_each_depth_computes_its_own_product() -> None:
     net, x = supernet(Deep), torch.ones((), dtype=torch.float64)
     seen = set()

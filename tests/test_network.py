@@ -16,19 +16,24 @@ from torch import Tensor, nn
 from supernet.errors import SupernetError
 from supernet.network import EXECUTORS, Supernet, build
 from supernet.network.inherit import inherit
-from supernet.space import SPACES, CellSpace, Genotype, OneOf, Space, get_space, published
+from supernet.space import CellSpace, Genotype, OneOf, Space, TopKCells, get_space, published
 from supernet.space.zoo.nasbench201 import from_string
 
 # Two reductions, normal cells before, between and behind them: both kinds, both strides, both preprocessings.
 SMALL: dict[str, dict[str, Any]] = {
     "darts": {"channels": 4, "layers": 5},
     "nasbench201": {"channels": 4, "cells_per_stage": 1},
+    "nasnet": {"channels": 2, "layers": 3},
+    **{name: {"channels": 4, "layers": 5} for name in ("s1", "s2", "s3", "s4")},
 }
 TINY: dict[str, dict[str, Any]] = {
-    "darts": {"layers": 3},
-    "nasnet": {"layers": 3},
+    **{name: {"layers": 3} for name in ("darts", "nasnet", "s1", "s2", "s3", "s4")},
     "nasbench201": {"cells_per_stage": 1},
 }
+CELL: dict[str, Any] = {"kinds": ["normal", "reduce"], "reductions": ["reduce"], "inputs": 2, "nodes": 2,
+                        "operations": ["skip_connect", "noise"], "macro": "darts"}  # fmt: skip
+CELL: dict[str, Any] = {"kinds": ["normal", "reduce"], "reductions": ["reduce"], "inputs": 2, "nodes": 2,
+                        "operations": ["skip_connect", "noise"], "macro": "darts"}  # fmt: skip
 POOLS = (nn.AvgPool2d, nn.MaxPool2d)
 
 
@@ -49,6 +54,11 @@ def with_weights_of(net: Supernet, genotype: Genotype, **arguments: Any) -> nn.M
     return plain
 
 
+def like_supernet(space: str) -> dict[str, Any]:
+    """The arguments of `build` that give a discrete network what the supernet of `space` has, beside its size."""
+    return {} if space == "nasbench201" else {"pool_bn": True, "concat": "relaxed"}
+
+
 def images(size: tuple[int, int] = (12, 12)) -> Tensor:
     return torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -64,18 +74,23 @@ def points(name: str, count: int) -> list[Genotype]:
 
 DARTS = [published(name) for name in ("DARTS_V1", "PC_DARTS_cifar", "DrNAS_cifar10")] + points("darts", 2)
 BENCH = [from_string("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"), *points("nasbench201", 4)]
+ROBUST = [genotype for name in ("s1", "s2", "s3", "s4") for genotype in points(name, 2)]
+NASNET = [published("NASNet"), published("AmoebaNet")]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-@pytest.mark.parametrize("genotype", DARTS + BENCH, ids=lambda g: f"{g.space}-{g.hash[:4]}")
+@pytest.mark.parametrize("genotype", DARTS + BENCH + ROBUST + NASNET, ids=lambda g: f"{g.space}-{g.hash[:4]}")
 def test_activated_is_what_build_makes(genotype: Genotype, executor: str) -> None:
     """Logits, gradient of the input and running statistics, in training mode and in evaluation, even and odd sizes."""
     net = relaxed(genotype.space, executor)
-    plain = with_weights_of(net, genotype, **({"pool_bn": True} if genotype.space == "darts" else {}))
+    plain = with_weights_of(net, genotype, **like_supernet(genotype.space))
     net.activate(genotype)
     for size, mode in product([(12, 12), (9, 7)], [True, False]):
         taken, again = images(size).requires_grad_(), images(size).requires_grad_()
-        y, z = net.train(mode)(taken), plain.train(mode)(again)
+        torch.manual_seed(0)  # for noise
+        y = net.train(mode)(taken)
+        torch.manual_seed(0)
+        z = plain.train(mode)(again)
         close(y, z)
         g = torch.randn_like(z)
         grads = [
@@ -87,7 +102,7 @@ def test_activated_is_what_build_makes(genotype: Genotype, executor: str) -> Non
         torch.testing.assert_close(plain.stem.state_dict()[key], value, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("genotype", [DARTS[1], BENCH[1]], ids=["darts", "nasbench201"])
+@pytest.mark.parametrize("genotype", [DARTS[1], BENCH[1], ROBUST[0], *NASNET], ids=lambda g: f"{g.space}-{g.hash[:4]}")
 def test_discretize_gives_that_network(genotype: Genotype) -> None:
     """In the supernet's precision, as a plain module of its own."""
     net = relaxed(genotype.space)
@@ -130,13 +145,13 @@ def test_cells_without_pools_need_no_pool_norms() -> None:
     close(net(images()), with_weights_of(net, genotype)(images()))
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * n.startswith("s")) for n in TINY])
 def test_two_hundred_points_build_and_run(name: str) -> None:
     """Also at widths, image sizes and channels that nobody publishes."""
     rng = random.Random(0)
     for i, genotype in enumerate(points(name, 200)):
         width, in_chans, classes = rng.choice([1, 2, 3]), rng.choice([1, 3]), rng.choice([2, 7])
-        net = build(genotype, channels=width, in_chans=in_chans, num_classes=classes, seed=i, **TINY.get(name, {}))
+        net = build(genotype, channels=width, in_chans=in_chans, num_classes=classes, seed=i, **TINY[name])
         x = torch.randn(2, in_chans, rng.randint(5, 9), rng.randint(5, 9))
         logits = net(x)
         assert logits.shape == (2, classes) and logits.isfinite().all()
@@ -183,6 +198,30 @@ def test_a_site_may_have_mixing_weights_of_its_own() -> None:
     each = torch.autograd.grad(apart.square().sum(), own)
     for name, g in zip(tables, shared, strict=True):
         close(sum(e for e, site in zip(each, net.body.sites, strict=True) if site == name), g)
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201", "nasnet", "s1", "s2", "s3", "s4"])
+def test_gradients_reach_every_alpha_that_exists(name: str) -> None:
+    """And no other: what an edge does not offer has weight 0, and its alpha no say."""
+    net = relaxed(name)
+    net(images((8, 8))).square().sum().backward()
+    for table in net.space.tables:
+        exists, grad = torch.tensor(table.mask), net.alpha[table.name].grad
+        assert grad is not None and torch.equal(grad != 0, exists)
+        p = net.mixing()[table.name]
+        assert torch.equal(p > 0, exists)
+        torch.testing.assert_close(p.sum(-1), torch.ones(len(p), dtype=p.dtype))
+
+
+def test_nasnet_joins_what_it_publishes_and_all_where_it_inherits() -> None:
+    """AmoebaNet's normal cell leaves three nodes unread, its reduction cell three others."""
+    genotype, size = published("AmoebaNet"), {"channels": 2, "layers": 3}
+    cells = [cell.graph.concat for cell in build(genotype, **size).cells]
+    assert cells == [(4, 5, 6), (3, 4, 6), (3, 4, 6)]
+    every = build(genotype, **size, concat="relaxed")
+    assert [cell.graph.concat for cell in every.cells] == [(2, 3, 4, 5, 6)] * 3
+    plain, _ = Supernet(get_space("nasnet"), **size).discretize(genotype)
+    assert [cell.graph.concat for cell in plain.cells] == [(2, 3, 4, 5, 6)] * 3
 
 
 def test_activate_and_back() -> None:
@@ -233,7 +272,12 @@ def test_discretize_leaves_the_generator() -> None:
         (lambda: Supernet(get_space("darts"), layers=-1), "1 or more"),
         (lambda: Supernet(get_space("nasbench201"), cells_per_stage=0), "1 or more"),
         (lambda: Supernet(get_space("darts"), in_chans=0), "1 or more"),
-        (lambda: Supernet(get_space("nasnet")), "no relaxed network"),
+        (lambda: Supernet(get_space("nasnet"), concat="space"), "a supernet joins all nodes"),
+        (lambda: build(NASNET[0], concat="al"), "unknown network.concat 'al'"),
+        (lambda: Supernet(TopKCells("mine", {}, **CELL | {"inputs": 1})), "'darts' takes .* of 2"),
+        (lambda: Supernet(TopKCells("mine", {}, **CELL | {"macro": "nasbench201"})), "takes .'cell'. of 1"),
+        (lambda: Supernet(TopKCells("mine", {}, **CELL | {"operations": ["skip"]})), "unknown operation 'skip'"),
+        (lambda: Supernet(Space([OneOf("a", {"x": ()})], name="bare", macro="darts")), "has no cells"),
         (lambda: Supernet(Space([OneOf("a", {"x": ()})], name="bare")), "bare tree"),
         (lambda: build(DARTS[0], layer=3), "did you mean 'layers'"),
         (lambda: build(DARTS[0], space=3), "unknown argument"),

@@ -63,7 +63,7 @@ def test_contract(name: str, stride: int) -> None:
             grads = torch.autograd.grad(y, [x, *op.parameters()], torch.randn_like(y))
             assert all(torch.isfinite(g).all() for g in grads)
         else:
-            assert name == "none"
+            assert name in ("none", "noise")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -166,6 +166,23 @@ def test_identity_and_zero() -> None:
         assert torch.equal(zero(x), torch.zeros(2, 4, height, width))
     hostile = torch.full((1, 1, 2, 2), float("nan"))
     assert torch.equal(operation("none", 1, 1)(hostile), torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_noise_is_standard_normal_whatever_its_input(stride: int) -> None:
+    noise = operation("noise", 3, 8, stride)
+    x = torch.full((16, 3, 32, 31), float("nan"))
+    torch.manual_seed(0)
+    first, second = noise(x), noise(x)
+    n = first.numel()
+    assert abs(first.mean()) < 5 / n**0.5 and abs(first.std() - 1) < 5 / (2 * n) ** 0.5
+    assert ((first.abs() < 1).float().mean() - 0.6827).abs() < 5 * (0.22 / n) ** 0.5
+    assert abs((first * second).mean()) < 5 / n**0.5, "drawn anew each time"
+    torch.manual_seed(0)
+    again = noise(torch.zeros(16, 3, 32, 31).to(memory_format=torch.channels_last))
+    assert torch.equal(again, first), "the same numbers in every memory format"
+    assert torch.equal(again, first) and not noise.eval()(x).eq(first).any(), "in evaluation too"
+    assert not first.requires_grad and not list(noise.parameters()) and not noise.state_dict()
 
 
 @pytest.mark.parametrize("args", [(0, 4, 1), (4, 0, 1), (4, 4, 3), (4, 4, 0)])

@@ -1,18 +1,44 @@
 """Registered spaces: sizes, round trips, hashes and the projection from strengths, against the literature's numbers."""
 
 import random
+import re
 from collections.abc import Sequence
-from math import nan
+from itertools import combinations, product
+from math import comb, expm1, nan, prod
+from pathlib import Path
 
 import pytest
 
 from supernet.errors import GenotypeError, SupernetError
-from supernet.space import SPACES, CellGraph, CellSpace, EdgeCells, Genotype, Space, Term, TopKCells, get_space
+from supernet.space import (
+    SPACES,
+    CellGraph,
+    CellSpace,
+    EdgeCells,
+    Genotype,
+    Space,
+    Term,
+    TopKCells,
+    get_space,
+    published,
+)  # fmt: skip
 from supernet.space.canonical import canonical_cell, published_text
 from supernet.space.zoo.nasbench201 import from_string, to_string
+from supernet.space.zoo.nasnet import NasnetCells
 
 DARTS_OPS = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
              "dil_conv_3x3", "dil_conv_5x5")  # fmt: skip
+CELLS = ["darts", "darts_rnn", "nasbench201", "nasnet", "s1", "s2", "s3", "s4"]
+SHORT = {"max": "max_pool_3x3", "avg": "avg_pool_3x3", "skip": "skip_connect", "sep3": "sep_conv_3x3",
+         "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}  # fmt: skip
+UNEVEN = {"normal": {"0-2": ["skip_connect"], "1-3": ["noise", "none"]}, "reduce": {"2-3": ["none", "noise"]}}
+
+
+def uneven(family: type[CellSpace] = TopKCells, **more: object) -> CellSpace:
+    """A space of plain data in which three edges offer less than the others."""
+    operations = ["none", "skip_connect", "noise"]
+    given = {"kinds": ["normal", "reduce"], "reductions": ["reduce"], "inputs": 2, "nodes": 2, "macro": "darts"}
+    return family("uneven", {}, **{**given, "operations": operations, "offered": UNEVEN, **more})
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +57,122 @@ def test_sizes_of_the_literature() -> None:
     )  # without "none": the same cells
 
 
+@pytest.mark.long  # it makes every registered space, and with torch
+def test_every_cell_space_is_tested_here() -> None:
+    assert [name for name in SPACES if isinstance(get_space(name), CellSpace)] == CELLS
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_sizes_of_the_robust_spaces(nodes: int) -> None:
+    """Choose 2 of each node's predecessors, then one of two operations for each; `none` is never kept."""
+    cell = prod(comb(i, 2) * 2**2 for i in range(2, 2 + nodes))
+    assert [get_space(name, nodes=nodes).size for name in ("s2", "s3", "s4")] == [cell**2] * 3
+    assert get_space("s1").size == prod(comb(i, 2) * 2**2 for i in (2, 3, 4, 5)) ** 2 == 2_123_366_400
+
+
+def test_lists_of_s1_agree_with_the_reference_file(shared: Path) -> None:
+    path = shared / "reference" / "definitions.md"
+    if not path.is_file():
+        pytest.skip("no reference/definitions.md in the shared folder")
+    space = get_space("s1")
+    assert isinstance(space, CellSpace) and space.operations == tuple(SHORT.values())
+    for kind in space.kinds:
+        (line,) = re.findall(rf"^- S1 {kind}: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        lists = [tuple(SHORT[op] for op in ops.strip().split(",")) for ops in line.split("/")]
+        assert [space.offered(kind, edge) for edge in space.edges] == lists
+
+
+def test_edges_that_offer_different_operations_by_brute_force() -> None:
+    """The points of a small space, listed by loops over pairs of edges and what each offers."""
+    every = ["none", "skip_connect", "noise"]
+    for space, taken in ((uneven(), 2), (uneven(k=1), 1), (uneven(EdgeCells), 0)):
+        cells: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+        for kind in ("normal", "reduce"):
+            offers = {e: UNEVEN[kind].get(e, every) for e in ("0-2", "1-2", "0-3", "1-3", "2-3")}
+            if taken:
+                offers = {e: [op for op in ops if op != "none"] for e, ops in offers.items()}
+            sets = [
+                list(combinations([e for e in offers if e.endswith(end)], taken or int(end[1]))) for end in ("-2", "-3")
+            ]
+            chosen = [first + second for first, second in product(*sets)]
+            cells[kind] = {
+                tuple(zip(edges, ops, strict=True)) for edges in chosen for ops in product(*(offers[e] for e in edges))
+            }
+        found = {
+            tuple(
+                tuple((f"{t.source}-{i}", t.op) for i, terms in enumerate(graph.nodes, start=2) for t in terms)
+                for graph in space.graphs(point).values()
+            )
+            for point in space.points()
+        }
+        assert found == set(product(cells["normal"], cells["reduce"])) and len(found) == space.size
+
+
+def test_what_a_table_says_exists_is_what_points_take() -> None:
+    for space in (uneven(), uneven(EdgeCells), get_space("s1"), get_space("darts")):
+        rng, seen = random.Random(0), {table.name: set() for table in space.tables}
+        for _ in range(600):
+            for name, places in space.active(space.sample(rng)).items():
+                seen[name] |= set(places)
+        for table in space.tables:
+            there = {(e, o) for e, row in enumerate(table.mask) for o, exists in enumerate(row) if exists}
+            if isinstance(space, TopKCells):  # which never keep `none`
+                there = {(e, o) for e, o in there if table.columns[o] != "none"}
+            assert seen[table.name] == there
+        assert space.name != "darts" or all(table.exists is None for table in space.tables)
+
+
+def test_projection_keeps_to_what_an_edge_offers() -> None:
+    """Even where a strength that does not exist is the largest."""
+    rng = random.Random(0)
+    for space in (uneven(), uneven(EdgeCells), get_space("s1")):
+        for _ in range(50):
+            strengths = {t.name: [[rng.random() for _ in t.columns] for _ in t.rows] for t in space.tables}
+            for name, places in space.active(space.project(strengths)).items():
+                (table,) = (t for t in space.tables if t.name == name)
+                assert all(table.mask[e][o] for e, o in places)
+
+
+def test_projection_of_nasnet_takes_the_strongest_pair_of_each_side() -> None:
+    """Against a loop over all pairs, with ties to the first; a state may be taken twice."""
+    space, rng = get_space("nasnet"), random.Random(0)
+    (normal, _) = space.tables
+    assert normal.shape == (40, 9) and normal.rows[:4] == ("0-2/left", "1-2/left", "0-2/right", "1-2/right")
+    twice = 0
+    for trial in range(20):
+        levels = 10**6 if trial % 2 else 4
+        strengths = {t.name: [[rng.randrange(levels) for _ in t.columns] for _ in t.rows] for t in space.tables}
+        decisions = space.project(strengths).decisions
+        for kind, rows in strengths.items():
+            for node, side in product(range(2, 7), ("left", "right")):
+                pairs = [(j, op) for j in range(node) for op in normal.columns]
+                value = {
+                    (j, op): rows[normal.rows.index(f"{j}-{node}/{side}")][normal.columns.index(op)] for j, op in pairs
+                }
+                best = next(pair for pair in pairs if value[pair] == max(value.values()))
+                path = f"{kind}/node{node}/{side}"
+                assert (decisions[f"{path}/input"], decisions[f"{path}/op"]) == (str(best[0]), best[1])
+            twice += any(
+                decisions[f"{kind}/node{i}/left/input"] == decisions[f"{kind}/node{i}/right/input"] for i in range(2, 7)
+            )
+    assert twice
+
+
+def test_a_cell_of_nasnet_joins_what_no_node_reads() -> None:
+    space = get_space("nasnet")
+    assert isinstance(space, NasnetCells) and space.concat == (2, 3, 4, 5, 6)
+    for name, normal, reduce in (("NASNet", (2, 3, 4, 5, 6), (4, 5, 6)), ("AmoebaNet", (4, 5, 6), (3, 4, 6))):
+        graphs = space.graphs(published(name))
+        assert {kind: graph.concat for kind, graph in graphs.items()} == {"normal": normal, "reduce": reduce}, name
+
+
+def test_noise_does_not_depend_on_what_it_is_applied_to() -> None:
+    graphs = [CellGraph(2, ((Term("noise", j), Term("sep_conv_3x3", 0)),), (2,)) for j in (0, 1)]
+    assert canonical_cell(graphs[0]) == canonical_cell(graphs[1])
+    other = CellGraph(2, ((Term("noise", 0), Term("sep_conv_3x3", 1)),), (2,))
+    assert canonical_cell(graphs[0]) != canonical_cell(other)
+
+
 def test_tables_of_the_literature() -> None:
     tables = get_space("darts").tables
     rows = ("0-2", "1-2", "0-3", "1-3", "2-3", "0-4", "1-4", "2-4", "3-4", "0-5", "1-5", "2-5", "3-5", "4-5")
@@ -40,18 +182,26 @@ def test_tables_of_the_literature() -> None:
     assert table.columns == ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_ten_thousand_round_trips(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *((name, 10_000 if name in ("darts", "nasbench201") else 500) for name in SPACES),
+        *(pytest.param(name, 10_000, marks=pytest.mark.long) for name in SPACES),
+    ],
+)
+def test_round_trips(name: str, count: int) -> None:
+    """Vector and JSON text and back; different points have different vectors."""
     space, rng = get_space(name), random.Random(0)
     vectors, points = set(), set()
-    for _ in range(10_000):
+    for _ in range(count):
         genotype = space.sample(rng)
         vector = space.encode(genotype)
         assert space.decode(vector) == genotype
         assert Genotype.from_json(genotype.to_json()) == genotype
         vectors.add(tuple(vector))
         points.add(genotype)
-    assert len(vectors) == len(points) > min(9_900, 0.4 * space.size)
+    expected = space.size * -expm1(-count / space.size)  # different points among uniform draws
+    assert len(vectors) == len(points) > 0.9 * expected
     assert len({len(v) for v in vectors}) == 1
 
 
@@ -215,7 +365,7 @@ def test_projection_of_every_edge_allows_none() -> None:
     assert to_string(space.project({"cell": rows})) == expected
 
 
-@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+@pytest.mark.parametrize("name", CELLS)
 def test_projection_undoes_the_relaxed_view(name: str) -> None:
     space, rng = get_space(name), random.Random(0)
     for _ in range(30):
@@ -255,3 +405,28 @@ def test_strengths_that_are_no_numbers_are_refused() -> None:
 def test_arguments_are_checked(name: str, args: dict[str, object], message: str) -> None:
     with pytest.raises(SupernetError, match=message):
         get_space(name, **args)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"offered": {"norml": {}}}, "did you mean 'normal'"),
+        ({"offered": {"normal": {"2-0": ["noise"]}}}, "edge of 'normal' in offered: '2-0'"),
+        ({"offered": {"normal": {"0-2": ["skip"]}}}, "operation of edge 0-2 of 'normal': 'skip'"),
+        ({"offered": {"normal": {"0-2": []}}}, "different names"),
+        ({"offered": {"normal": {"0-2": "noise"}}}, "different names"),
+        ({"offered": {"normal": {"0-2": ["none"]}}}, "edge 0-2 of 'normal': .* at least one besides 'none'"),
+        ({"kinds": []}, "kinds"),
+        ({"kinds": ["a", "a"]}, "different names"),
+        ({"reductions": ["reduction"]}, "did you mean 'reduce'"),
+        ({"inputs": 0}, r"inputs=0 must lie in 1\.\.12"),
+        ({"nodes": "2"}, r"nodes=2 must lie in 1\.\.12"),
+        ({"k": 0}, "k=0 must be a whole number, 1 or more"),
+        ({"k": True}, "k=True"),
+        ({"operations": "noise"}, "operations noise must be different names"),
+    ],
+)
+def test_plain_data_is_checked(more: dict[str, object], message: str) -> None:
+    with pytest.raises(SupernetError, match=message) as error:
+        uneven(**more)
+    assert len(str(error.value).splitlines()) == 1 and len(str(error.value)) < 500

@@ -64,25 +64,30 @@ class _Entrance(nn.Module):
 
 
 class MixedCell(_Entrance):
-    """Every operation on every edge: `edges[row][column]` in the order of the space's table. Executors run it."""
+    """Every operation that an edge offers, on every edge. Executors run it.
+
+    `edges[row]` has an edge's operations in the order of the space's table, of which `columns[row]` are the columns.
+    """
 
     def __init__(self, space: CellSpace, plan: CellPlan, *, affine: bool = False, pool_bn: bool = True) -> None:
         super().__init__(plan, affine)
         self.nodes, self.concat = space.nodes, space.concat
         self._incoming = tuple(space.incoming(space.inputs + node) for node in range(space.nodes))
         c = plan.channels
-        self.edges = nn.ModuleList()
+        self.edges, self.columns = nn.ModuleList(), []
         for edge in space.edges:
-            ops = [operation(name, c, c, self.stride(edge.source), affine) for name in space.operations]
+            names = space.offered(plan.kind, edge)
+            ops = [operation(name, c, c, self.stride(edge.source), affine) for name in names]
             self.edges.append(nn.ModuleList(with_pool_norm(op, c) if pool_bn else op for op in ops))
+            self.columns.append([space.operations.index(name) for name in names])
 
     def incoming(self, node: int) -> tuple[Edge, ...]:
         """The edges that enter node `node`, counted from 0 behind the inputs."""
         return self._incoming[node]
 
-    def operations(self, row: int) -> list[nn.Module]:
-        """The operations of an edge, in the order of the columns."""
-        return list(cast(nn.ModuleList, self.edges[row]))
+    def operations(self, row: int) -> list[tuple[int, nn.Module]]:
+        """(column, operation) of all that an edge offers, in the order of the columns."""
+        return list(zip(self.columns[row], cast(nn.ModuleList, self.edges[row]), strict=True))
 
     def leave(self, states: Sequence[Tensor]) -> Tensor:
         """The cell's output of all its states."""

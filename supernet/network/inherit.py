@@ -26,7 +26,7 @@ def inherit(body: nn.Module, net: nn.Module, space: CellSpace, genotype: Genotyp
                 _copy(mixed.preprocess, discrete.preprocess)
                 ops = [op for terms in discrete.terms for op in terms.children()]
                 for (row, column), op in zip(active[mixed.plan.kind], ops, strict=True):
-                    _copy(mixed.operations(row)[column], op)
+                    _copy(dict(mixed.operations(row))[column], op)
             else:
                 _copy(mixed, discrete)
 

@@ -65,6 +65,9 @@ class Supernet(nn.Module):
             self.alpha = nn.ParameterDict(
                 {table.name: nn.Parameter(ALPHA_SCALE * torch.randn(table.shape)) for table in space.tables}
             )
+        for table in space.tables:
+            if table.exists is not None:  # on the device, and no part of the state
+                self.register_buffer(f"lacks_{table.name}", ~torch.tensor(table.exists), persistent=False)
         self.relaxation: Callable[[Tensor], Tensor] = softmax
         self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
         if self.channels_last:
@@ -101,7 +104,7 @@ class Supernet(nn.Module):
         for table in self.space.tables:
             alpha = self.alpha[table.name]
             if table.exists is not None:
-                alpha = alpha.masked_fill(~torch.tensor(table.exists, device=alpha.device), float("-inf"))
+                alpha = alpha.masked_fill(self.get_buffer(f"lacks_{table.name}"), float("-inf"))
             found[table.name] = alpha
         return found
 

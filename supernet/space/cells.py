@@ -103,21 +103,21 @@ class CellSpace(Space):
 
     def _read_offered(self, name: str, given: Offered) -> dict[tuple[str, int], tuple[str, ...]]:
         """(kind, row) -> operations in the order of the columns."""
-        names = [edge.name for edge in self.edges]
-        for kind, edges in given.items():
+        names, known = [edge.name for edge in self.edges], set(self.operations)  # a set: there may be thousands
+        for kind, rows in given.items():
             if kind not in self.kinds:
                 raise SupernetError(f"space {name!r}: {unknown('kind in offered:', kind, self.kinds)}")
-            for edge, ops in edges.items():
-                if edge not in names:
-                    raise SupernetError(f"space {name!r}: {unknown(f'edge of {kind!r} in offered:', edge, names)}")
-                _check_names(name, f"operations of edge {edge} of {kind!r}", ops)
-                if strange := [op for op in ops if op not in self.operations]:
-                    told = unknown(f"operation of edge {edge} of {kind!r}:", strange[0], self.operations)
+            for row, ops in rows.items():
+                if row not in names:
+                    raise SupernetError(f"space {name!r}: {unknown(f'edge of {kind!r} in offered:', row, names)}")
+                _check_names(name, f"operations of edge {row} of {kind!r}", ops)
+                if strange := [op for op in ops if op not in known]:
+                    told = unknown(f"operation of edge {row} of {kind!r}:", strange[0], self.operations)
                     raise SupernetError(f"space {name!r}: {told}")
         found = {}
         for kind in self.kinds:
             for edge in self.edges:
-                here = given.get(kind, {}).get(edge.name, self.operations)
+                here = set(given.get(kind, {}).get(edge.name, known))
                 found[kind, edge.row] = tuple(op for op in self.operations if op in here)
         return found
 

@@ -9,14 +9,14 @@ import random
 from collections.abc import Sequence
 from math import prod
 
-from .decision import Decision, Integer, KOf, Value
+from .decision import Decision, Integer, KOf, Value, elementary
 
 __all__ = ["sample", "size"]
 
 
 def size(decisions: Sequence[Decision]) -> int:
     """The number of points below `decisions`."""
-    return prod(_size(d) for d in decisions)
+    return prod(d.points for d in decisions)
 
 
 def sample(decisions: Sequence[Decision], rng: random.Random, prefix: str = "") -> dict[str, Value]:
@@ -38,22 +38,6 @@ def sample(decisions: Sequence[Decision], rng: random.Random, prefix: str = "") 
     return point
 
 
-def _size(decision: Decision) -> int:
-    weights = [size(below) for below in decision.options.values()]
-    return _elementary(weights, decision.k)[0] if isinstance(decision, KOf) else sum(weights)
-
-
-def _elementary(weights: Sequence[int], k: int) -> list[int]:
-    """e_k of every tail of `weights`: entry i is e_k(weights[i:])."""
-    row = [1] * (len(weights) + 1)
-    for _ in range(k):
-        longer = [0] * (len(weights) + 1)
-        for i in reversed(range(len(weights))):
-            longer[i] = longer[i + 1] + weights[i] * row[i + 1]
-        row = longer
-    return row
-
-
 def _draw_one(weights: Sequence[int], rng: random.Random) -> int:
     ticket = rng.randrange(sum(weights))
     for i, weight in enumerate(weights):
@@ -64,7 +48,7 @@ def _draw_one(weights: Sequence[int], rng: random.Random) -> int:
 
 
 def _draw_items(weights: Sequence[int], k: int, rng: random.Random) -> list[int]:
-    tails = [_elementary(weights, j) for j in range(k + 1)]
+    tails = [elementary(weights, j) for j in range(k + 1)]
     items: list[int] = []
     for i, weight in enumerate(weights):
         left = k - len(items)

@@ -16,11 +16,13 @@ stage, say, whether the stage has two blocks or three. They name the same `group
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import Literal, get_args
 
 from ..errors import SupernetError, unknown
 
-__all__ = ["MARKS", "Decision", "Integer", "KOf", "Mark", "OneOf", "Value", "walk"]
+__all__ = ["MARKS", "Decision", "Integer", "KOf", "Mark", "OneOf", "Value", "elementary", "walk"]
 
 Value = str | int | tuple[str, ...]  # what is decided: an option's name, a number, the names of the items taken
 Mark = Literal["trainable", "searchable"]
@@ -52,6 +54,15 @@ class Decision:
         if self.default and self.default not in self.options:
             raise SupernetError(unknown(f"default of decision {self.name!r}:", self.default, self.options))
 
+    @cached_property
+    def points(self) -> int:
+        """The number of ways to decide it and all that it opens."""
+        return sum(self._each())
+
+    def _each(self) -> list[int]:
+        """The number of points below each option."""
+        return [prod(decision.points for decision in below) for below in self.options.values()]
+
     def taken(self, value: Value) -> tuple[str, ...]:
         """The options that `value` opens; raises SupernetError where it is no value of this decision."""
         raise NotImplementedError
@@ -81,6 +92,11 @@ class KOf(Decision):
         super().__post_init__()
         if not 1 <= self.k <= len(self.options):
             raise SupernetError(f"decision {self.name!r}: k={self.k} must lie in 1..{len(self.options)}")
+
+    @cached_property
+    def points(self) -> int:
+        """e_k of the numbers of points below the items."""
+        return elementary(self._each(), self.k)[0]
 
     def taken(self, value: Value) -> tuple[str, ...]:
         names = list(self.options)
@@ -143,3 +159,14 @@ def walk(decisions: Sequence[Decision], prefix: str = "") -> Iterator[tuple[str,
         yield path, decision
         for option, below in decision.options.items():
             yield from walk(below, f"{path}/{option}/")
+
+
+def elementary(weights: Sequence[int], k: int) -> list[int]:
+    """e_k of every tail of `weights`: entry i is e_k(weights[i:])."""
+    row = [1] * (len(weights) + 1)
+    for _ in range(k):
+        longer = [0] * (len(weights) + 1)
+        for i in reversed(range(len(weights))):
+            longer[i] = longer[i + 1] + weights[i] * row[i + 1]
+        row = longer
+    return row

@@ -91,6 +91,7 @@ class Space:
                 f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}"
             )
         self.groups = _groups(self.name, self.root)
+        self._names = {path: decision.group or path for path, decision in walk(self.root)}
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, size={self.size:,})"
@@ -140,11 +141,12 @@ class Space:
         return self.genotype(vector.decode(self.root, numbers))
 
     def distance(self, one: Genotype, other: Genotype) -> int:
-        """The number of decisions, open in either, in which the two points differ."""
-        self.validate(one)
-        self.validate(other)
-        paths = one.decisions.keys() | other.decisions.keys()
-        return sum(one.decisions.get(p) != other.decisions.get(p) for p in paths)
+        """The number of decisions, open in either, in which the two points differ; those of one group are one."""
+        found = []
+        for genotype in (one, other):
+            self.validate(genotype)
+            found.append({self._names[path]: value for path, value in genotype.decisions.items()})
+        return sum(found[0].get(name) != found[1].get(name) for name in found[0].keys() | found[1].keys())
 
     def hash(self, genotype: Genotype) -> str:
         """16 hex digits of the space's identity and the encoding."""

@@ -1,6 +1,6 @@
 """The oracle: each operation on its own, in the order of the tables. Slow and clear.
 
-node_i = sum over edges j -> i, operations o:  p[j -> i, o] * o(state_j)
+node_i = sum over edges j -> i, operations o that the edge offers:  p[j -> i, o] * o(state_j)
 """
 # B batch, C channels, H height, W width, E edges, O operations
 
@@ -31,7 +31,7 @@ class Reference:
             terms = [
                 p[edge.row, column] * op(states[edge.source])
                 for edge in weights.incoming(node)
-                for column, op in enumerate(weights.operations(edge.row))
+                for column, op in weights.operations(edge.row)
                 if mask[edge.row][column]
             ]
             total = sum(terms[1:], terms[0]) if terms else weights.empty(node, states)

@@ -41,7 +41,7 @@ class Wide:
             outputs: list[Tensor] = []
             places: list[tuple[int, int]] = []
             for edge in weights.incoming(node):
-                for column, op in enumerate(weights.operations(edge.row)):
+                for column, op in weights.operations(edge.row):
                     if mask[edge.row][column] and not isinstance(op, Zero):
                         outputs.append(states[edge.source].apply(op))
                         places.append((edge.row, column))

@@ -5,12 +5,12 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 # B batch, C channels, H height, W width, L layers, E edges, O operations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import SupernetError
-from ...space.cells import CellSpace
+from ...errors import SupernetError, unknown
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
@@ -18,10 +18,14 @@ from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .auxiliary import AuxiliaryHead
+from .cells import require_cells
 from .registry import MACROS, Macro
 from .stems import CifarStem, ImageNetStem, make_stem
 
 __all__ = ["DartsBody", "DartsNetwork"]
+
+KINDS = ("normal", "reduce")
+CONCATS = ("space", "relaxed")
 
 
 def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Mapping[str, int]) -> list[CellPlan]:
@@ -56,12 +60,12 @@ class DartsBody(nn.Module):
         stem_multiplier: int = 3,
         affine: bool = False,
         pool_bn: bool = True,
+        concat: str = "relaxed",
     ) -> None:
         super().__init__()
-        if not isinstance(space, CellSpace):
-            raise SupernetError(
-                f"space {space.name!r} has no relaxed network; its genotypes can be built and retrained"
-            )
+        space = require_cells(space, "darts", KINDS, inputs=2)
+        if concat != "relaxed":
+            raise SupernetError(f"network.concat={concat!r}: a supernet joins all nodes; leave concat out")
         self.executor = executor
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))
@@ -81,12 +85,13 @@ class DartsNetwork(CellClassifier):
     """The discrete network of one genotype.
 
     `auxiliary` adds the second classifier, whose logits come beside the first in training mode only. `pool_bn` puts the
-    norms of the supernet behind the pools, which the derived network leaves out.
+    norms of the supernet behind the pools, which the derived network leaves out. `concat` "relaxed" joins the nodes
+    that the supernet's cells join, "space" those of the space's rule; they differ for NASNet's cells.
     """
 
     def __init__(
         self,
-        space: Any,
+        space: Space,
         genotype: Genotype,
         /,
         *,
@@ -102,9 +107,15 @@ class DartsNetwork(CellClassifier):
         global_pool: str = "avg",
         pool_bn: bool = False,
         affine: bool = True,
+        concat: str = "space",
     ) -> None:
         super().__init__(num_classes, global_pool, drop_rate)
+        space = require_cells(space, "darts", KINDS, inputs=2)
         graphs = space.graphs(genotype)
+        if concat not in CONCATS:
+            raise SupernetError(unknown("network.concat", concat, CONCATS))
+        if concat == "relaxed":
+            graphs = {kind: replace(graph, concat=space.concat) for kind, graph in graphs.items()}
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, {kind: len(graph.concat) for kind, graph in graphs.items()})
         drop = drop_path(drop_path_rate)

@@ -14,18 +14,19 @@ from torch import Tensor, nn
 from supernet.ops.convolution import relu_conv_bn
 
 from ...errors import SupernetError
-from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
 from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
+from .cells import require_cells
 from .registry import MACROS, Macro
 
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
 
 STAGES = 3
+KINDS = ("cell",)
 
 
 class ResidualReduction(nn.Module):
@@ -43,11 +44,16 @@ class ResidualReduction(nn.Module):
         return self.shortcut(x) + self.conv_b(self.conv_a(x))
 
 
-def _stem(in_chans: int, channels: int) -> nn.Sequential:
+def make_stem(in_chans: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_chans, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
 
-def _plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
+def make_last(channels: int) -> nn.Sequential:
+    """Behind the last cell."""
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
     """The cells in order; None stands for a residual reduction."""
     if channels < 1 or cells_per_stage < 1:
         raise SupernetError(f"network channels={channels} and cells_per_stage={cells_per_stage} must both be 1 or more")
@@ -59,9 +65,9 @@ def _plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
     return found
 
 
-def _layers(plans: Sequence[CellPlan | None], channels: int, make_cell: Any) -> nn.ModuleList:
+def _layers(steps: Sequence[CellPlan | None], channels: int, make_cell: Any) -> nn.ModuleList:
     layers = nn.ModuleList()
-    for plan in plans:
+    for plan in steps:
         if plan is None:
             layers.append(ResidualReduction(channels, 2 * channels))
             channels *= 2
@@ -86,14 +92,13 @@ class NasBench201Body(nn.Module):
         affine: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(space, CellSpace):
-            raise SupernetError(f"space {space.name!r} has no relaxed network")
+        space = require_cells(space, "nasbench201", KINDS, inputs=1)
         self.executor = executor
-        steps = _plans(channels, cells_per_stage)
-        self.stem = _stem(in_chans, channels)
+        steps = plans(channels, cells_per_stage)
+        self.stem = make_stem(in_chans, channels)
         self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, affine=affine, pool_bn=False))
         self.sites = tuple("cell" for plan in steps if plan)
-        self.last = nn.Sequential(nn.BatchNorm2d(channels * 4), nn.ReLU(inplace=True))
+        self.last = make_last(channels * 4)
         self.classifier = linear_head(channels * 4, num_classes)
 
     def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
@@ -110,7 +115,7 @@ class NasBench201Network(CellClassifier):
 
     def __init__(
         self,
-        space: Any,
+        space: Space,
         genotype: Genotype,
         /,
         *,
@@ -124,12 +129,12 @@ class NasBench201Network(CellClassifier):
         affine: bool = True,
     ) -> None:
         super().__init__(num_classes, global_pool, drop_rate)
-        graph = space.graphs(genotype)["cell"]
+        graph = require_cells(space, "nasbench201", KINDS, inputs=1).graphs(genotype)["cell"]
         drop = drop_path(drop_path_rate)
-        steps = _plans(channels, cells_per_stage)
-        self.stem = _stem(in_chans, channels)
+        steps = plans(channels, cells_per_stage)
+        self.stem = make_stem(in_chans, channels)
         self.cells = _layers(steps, channels, lambda plan: DiscreteCell(graph, plan, affine=affine, drop_path=drop))
-        self.last = nn.Sequential(nn.BatchNorm2d(channels * 4), nn.ReLU(inplace=True))
+        self.last = make_last(channels * 4)
         self.num_features = channels * 4
         self.classifier = self.make_head()
         self.feature_info = [
