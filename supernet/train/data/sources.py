@@ -48,7 +48,11 @@ class Counter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What a network must know of the data. `mean` and `std` are per channel, for values in [0, 1]."""
+    """What a network must know of the data. `mean` and `std` are per channel, for values in [0, 1].
+
+    `task` is the registered name of what the targets are for; where that is no classification of images, the
+    `class_names` are those of the network's outputs (characters), and what follows them says nothing.
+    """
 
     name: str
     num_classes: int  # 0 where the targets are no classes
@@ -57,6 +61,7 @@ class ImageInfo:
     image_size: int = 32  # pixels a side
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    task: str = "classification"
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ClosedSplitError, SupernetError
 from ..config import DataConfig
-from . import digits, folder, timm_named, torchvision_named
+from . import digits, folder, text, timm_named, torchvision_named
 from .augment import Augment
 from .counter import permutation
 from .registry import DATASETS, DataSet
@@ -18,7 +18,7 @@ from .sources import ImageInfo, Indices, Source, View
 
 __all__ = ["Splits", "open_data"]
 
-_ENTRIES = (digits, folder, timm_named, torchvision_named)  # imported to fill the registry
+_ENTRIES = (digits, folder, text, timm_named, torchvision_named)  # imported to fill the registry
 
 
 def open_data(config: DataConfig, seed: int) -> "Splits":
