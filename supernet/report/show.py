@@ -1,12 +1,14 @@
-"""What a search shows in TensorBoard: the drawn cells and the mixing weights behind them."""
+"""What a search shows in TensorBoard: the architecture it has found so far, and the mixing weights behind it."""
 
 from typing import Protocol
 
 from matplotlib.figure import Figure
 
 from ..network import Supernet
-from ..space import CellSpace, Genotype
-from .draw import draw_cell, draw_table
+from ..space import Genotype
+from .draw import draw_table
+from .macro import draw_macro
+from .space import draw_space
 
 __all__ = ["Board", "show_supernet"]
 
@@ -18,10 +20,12 @@ class Board(Protocol):
 
 
 def show_supernet(board: Board, step: int, net: Supernet, genotype: Genotype) -> None:
-    """Draw each cell of `genotype` (cell spaces only) and each table of mixing weights."""
-    if isinstance(net.space, CellSpace):
-        for kind, graph in net.space.graphs(genotype).items():
-            board.figure(step, f"cell/{kind}", draw_cell(graph, kind, inputs=graph.inputs))
+    """Draw `genotype`, each table of mixing weights with more than one row, and all single rows in one figure."""
+    for name, figure in draw_space(net.space, genotype).items():
+        board.figure(step, "genotype" if name == "macro" else f"cell/{name}", figure)
     strengths = net.strengths()
-    for table in net.space.tables:
+    single = [table for table in net.space.tables if len(table.rows) == 1 and table.name in net.space.groups]
+    for table in (table for table in net.space.tables if table not in single):
         board.figure(step, f"alpha/{table.name}", draw_table(table.rows, table.columns, strengths[table.name]))
+    if single:
+        board.figure(step, "alpha", draw_macro(net.space, strengths=strengths))
