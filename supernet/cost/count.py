@@ -1,0 +1,88 @@
+"""Parameters and FLOPs of a genotype.
+
+    1 multiply-add = 2 FLOPs, as torch.utils.flop_counter counts; papers often print multiply-adds ("MACs"), half of it
+
+Convolutions, linear layers and products of matrices (attention) count; norms, pools, additions and biases do not. Cells
+are a sum over the macro structure's plan, each different operation counted once; other networks are built on torch's
+meta device, without memory or arithmetic, and counted there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..network.discrete import build_from
+from ..space import Genotype, Space
+from .cells import genotype_parts, known_cells
+from .part import Part, Shape
+from .setting import IMAGE, complete, input_shape, space_for
+
+__all__ = ["Count", "count", "count_whole", "flops", "parameters", "report"]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Learned numbers, and FLOPs of one forward pass."""
+
+    parameters: int
+    flops: int
+
+
+def parameters(genotype: Genotype, *, space: Space | None = None, **arguments: Any) -> int:
+    """Learned numbers of the network that `build(genotype, **arguments)` makes; `space` is needed for one's own."""
+    return _totals(genotype, space, IMAGE, arguments, run=False).parameters
+
+
+def flops(genotype: Genotype, *, image: Sequence[int] = IMAGE, space: Space | None = None, **arguments: Any) -> int:
+    """FLOPs of one image (C, H, W) through that network in evaluation, two for a multiply-add."""
+    return _totals(genotype, space, image, arguments, run=True).flops
+
+
+def report(
+    genotype: Genotype, *, image: Sequence[int] = IMAGE, space: Space | None = None, **arguments: Any
+) -> dict[str, int]:
+    """`parameters`, `flops` and `macs` (multiply-adds, half the FLOPs) of one image, ready for a log or a table."""
+    found = _totals(genotype, space, image, arguments, run=True)
+    return {"parameters": found.parameters, "flops": found.flops, "macs": found.flops // 2}
+
+
+def count(part: Part) -> Count:
+    """One part, built and run on the meta device."""
+    with torch.device("meta"), torch.no_grad():
+        module = part.make().eval()
+        found = sum(p.numel() for p in module.parameters()) if part.owns else 0
+        if not part.runs:
+            return Count(found, 0)
+        with FlopCounterMode(display=False) as counter:
+            module(*(torch.empty(shape) for shape in part.inputs))
+    return Count(found, counter.get_total_flops())
+
+
+# An operation's name stands for one builder as long as the process lives; names of a user's own modules do not.
+count_named = lru_cache(maxsize=4096)(count)
+
+
+def _totals(genotype: Genotype, space: Space | None, image: Sequence[int], given: dict[str, Any], run: bool) -> Count:
+    space = space_for(genotype, space)
+    if not run and "in_chans" in given:  # where nothing runs, the size of an image is all the same
+        image = (given["in_chans"], *image[1:])
+    shape = input_shape(image)
+    arguments = complete(space, given, shape)
+    cells = known_cells(space)
+    if cells is None:
+        return count_whole(genotype, space, shape, arguments, run)
+    counted = [count_named(part) for part in genotype_parts(cells, genotype, shape, arguments)]
+    return Count(sum(c.parameters for c in counted), sum(c.flops for c in counted))
+
+
+def count_whole(
+    genotype: Genotype, space: Space, shape: Shape, arguments: Mapping[str, Any], run: bool = True
+) -> Count:
+    """The network of `genotype`, built as a whole."""
+    with torch.device("meta"):
+        net = build_from(space, genotype, seed=0, **arguments)
+    return count(Part(space.name, (shape,), lambda: net, runs=run))

@@ -1,0 +1,145 @@
+"""The shapes that the parts of an undecided network are given, found by running it on the meta device.
+
+One run has one value for each choice between values; all options of choices between modules run at once, since they
+have one shape. So every part is seen in every run, with what the discrete networks of these values would give it.
+"""
+# B batch
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SupernetError
+from ..space.layers import Elastic, Repeat
+from ..space.value import ValueChoice
+from .leaves import Leaf, Leaves
+from .part import Shape
+
+__all__ = ["Tracer"]
+
+Calls = tuple[tuple[Shape, ...], ...]  # the input shapes of each call of a part
+MOST_JOINT = 4096
+
+
+class Tracer:
+    """Runs the network of `leaves` on an input of `shape`, with given values."""
+
+    def __init__(self, leaves: Leaves, shape: Shape) -> None:
+        self.leaves, self.shape = leaves, shape
+        self.values = leaves.values()
+        # The largest of each: inputs are then as wide as any layer asks for.
+        self.base = {site: _largest(choices[0]) for site, choices in self.values.items()}
+
+    def run(self, taken: Mapping[str, int], watch: Any = None) -> dict[Leaf, Calls]:
+        """The shapes under the values `taken`, the largest where it names none; `watch(leaf, input)` sees each call."""
+        chosen = self.base | dict(taken)
+        calls: dict[Leaf, list[tuple[Shape, ...]]] = {leaf: [] for leaf in self.leaves.all}
+        handles = []
+        for leaf in self.leaves.all:
+
+            def hook(module: nn.Module, args: Any, kwargs: Any, leaf: Leaf = leaf) -> None:
+                if kwargs or not all(isinstance(arg, Tensor) for arg in args):
+                    raise SupernetError(f"the cost of {leaf.path!r} is not known: it is called with more than tensors")
+                calls[leaf].append(tuple(tuple(arg.shape) for arg in args))
+                if watch is not None:
+                    watch(leaf, *args)
+
+            if not leaf.alone:
+                handles.append(leaf.module.register_forward_pre_hook(hook, with_kwargs=True))
+        try:
+            self._forward(chosen)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {leaf: tuple(found) for leaf, found in calls.items()}
+
+    def _forward(self, chosen: Mapping[str, int]) -> None:
+        try:
+            for choice, site in self.leaves.sites.items():
+                n = len(choice.names)
+                if isinstance(choice, ValueChoice):  # the weight None is 1, and saves a product a layer
+                    choice.mix([None] * n, [i == chosen[site] for i in range(n)])  # type: ignore[arg-type]
+                else:
+                    choice.mix(torch.ones(n, device="meta"), [True] * n)
+            with torch.no_grad():
+                self.leaves.net(torch.empty(self.shape, device="meta"))
+        finally:
+            for choice in self.leaves.sites:
+                choice.mix(None)
+
+    def shapes(self, everything: bool) -> dict[Leaf, dict[tuple[tuple[str, int], ...], Calls]]:
+        """Each leaf's calls by the joint values of its own choices and of those that shape its inputs from afar.
+
+        Of the latter those that change sizes and numbers of tokens; the widths of channels too with `everything`.
+        """
+        far = self._far(everything)
+        needed = {leaf: set(self._joint((*leaf.own, *far.get(leaf, ())))) for leaf in self.leaves.all}
+        found: dict[Leaf, dict[tuple[tuple[str, int], ...], Calls]] = {leaf: {} for leaf in self.leaves.all}
+        while any(needed.values()):
+            taken: dict[str, int] = {}
+            for joints in needed.values():  # as many different ones in a run as fit together
+                fits = (j for j in sorted(joints) if all(taken.get(site, option) == option for site, option in j))
+                taken |= dict(next(fits, ()))
+            calls, chosen = self.run(taken), self.base | taken
+            for leaf, joints in needed.items():
+                sites = dict.fromkeys((*leaf.own, *far.get(leaf, ())))
+                joint = tuple((site, chosen[site]) for site in sites)
+                if joint in joints:
+                    joints.remove(joint)
+                    found[leaf][joint] = calls[leaf]
+        return found
+
+    def _joint(self, sites: Iterable[str]) -> Iterable[tuple[tuple[str, int], ...]]:
+        names = list(dict.fromkeys(sites))
+        sizes = [self.leaves.sizes[site] for site in names]
+        if torch.Size(sizes).numel() > MOST_JOINT:
+            raise SupernetError(f"a part depends on {', '.join(names)[:120]}: over {MOST_JOINT} joint values")
+        for options in product(*map(range, sizes)):
+            yield tuple(zip(names, options, strict=True))
+
+    def _far(self, everything: bool) -> dict[Leaf, list[str]]:
+        """Leaf -> tables, not its own, whose values change its inputs' shapes."""
+        candidates: dict[str, None] = {}
+
+        def watch(leaf: Leaf, *inputs: Tensor) -> None:
+            if isinstance(leaf.module, Elastic) and not isinstance(leaf.module, Repeat):
+                for site in leaf.own:
+                    if site not in candidates and self._reshapes(leaf, inputs[0], site, everything):
+                        candidates[site] = None
+
+        plain = self.run({}, watch)
+        far: dict[Leaf, list[str]] = {}
+        for site in candidates:
+            for other in range(self.leaves.sizes[site]):
+                if other == self.base[site]:
+                    continue
+                for leaf, calls in self.run({site: other}).items():
+                    if calls != plain[leaf] and site not in far.setdefault(leaf, []):
+                        far[leaf].append(site)
+        return far
+
+    def _reshapes(self, leaf: Leaf, x: Tensor, site: str, everything: bool) -> bool:
+        """Whether the values of `site` change the shape of a layer's output, channels left out unless `everything`."""
+        layer: Any = leaf.module
+        found = set()
+        for option in range(self.leaves.sizes[site]):
+            chosen = self.base | {site: option}
+            options = [c.default if c.mark == "fixed" else chosen[self.leaves.sites[c]] for c in layer.choices]
+            try:
+                shape = list(layer.one(x, layer.setting(options)).shape)
+            except SupernetError:  # the largest values do not fit together: look at its effects
+                return True
+            if not everything:
+                del shape[layer.axis]
+            found.add(tuple(shape))
+        return len(found) > 1
+
+
+def _largest(choice: ValueChoice) -> int:
+    values = choice.values
+    if not all(isinstance(value, int | float) for value in values):
+        return choice.default
+    return max(range(len(values)), key=lambda i: values[i])

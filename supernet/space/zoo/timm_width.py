@@ -1,0 +1,110 @@
+"""Widths and resolutions of a residual network of timm, pretrained or not (as in TAS; Dong, Yang; arXiv:1905.09717).
+
+In each residual block the inner channels are chosen among fractions of the original ones; the residual stream keeps its
+width, so every mixture of blocks fits together. The image is resized before the first layer. The layers start from the
+backbone's own weights, narrower ones from their first channels, also where a discrete network is built.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from ...errors import SupernetError, unknown
+from ..choice import Choice
+from ..layers import Conv2d, Norm, Resize
+from ..sizes import check_options
+from ..space import Space
+from ..value import ValueChoice, rounded
+from .registry import SPACES
+
+__all__ = ["timm_resnet_width"]
+
+_PLAIN = re.compile(r"(test_|wide_)?resnet\d*([cdst]|_2)?")  # no groups, attention or anti-aliasing in their blocks
+
+
+class FromConv(Conv2d):
+    """A convolution whose weight starts as that of `conv`, in every network made from it."""
+
+    def __init__(self, conv: nn.Conv2d, c_in: Any, c_out: Any) -> None:
+        super().__init__(c_in, c_out, conv.kernel_size[0], conv.stride[0], conv.padding[0], bias=False)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.get_parameter("weight").copy_(conv.weight[: self.most("out_channels"), : self.most("in_channels")])
+
+    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+        return super().plain(taken, fresh=False)
+
+
+class FromNorm(Norm):
+    """A batch norm that starts as `norm`, in every network made from it."""
+
+    def __init__(self, norm: nn.BatchNorm2d, channels: Any) -> None:
+        super().__init__(channels)
+        width = self.most("channels")
+        own = {key: value[:width] if value.dim() else value for key, value in norm.state_dict().items()}
+        self.norms["batch"].load_state_dict(own)
+
+    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+        return super().plain(taken, fresh=False)
+
+
+def _narrow(block: Any, fractions: Sequence[float]) -> None:
+    """Makes the channels between the first and the last convolution of a residual block a choice."""
+    inner = block.conv1.out_channels
+    width = Choice(sorted({min(rounded(inner * fraction), inner) for fraction in fractions}))
+    convs = [block.conv1, block.conv2, *([block.conv3] if hasattr(block, "conv3") else [])]
+    for i, conv in enumerate(convs, 1):
+        c_in = conv.in_channels if i == 1 else width
+        c_out = conv.out_channels if i == len(convs) else width
+        setattr(block, f"conv{i}", FromConv(conv, c_in, c_out))
+        if i < len(convs):
+            setattr(block, f"bn{i}", FromNorm(getattr(block, f"bn{i}"), width))
+
+
+def _network(
+    backbone: str,
+    fractions: Sequence[float],
+    sizes: Sequence[int],
+    *,
+    pretrained: bool = False,
+    num_classes: int = 10,
+    in_chans: int = 3,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    global_pool: str = "avg",
+) -> nn.Module:
+    net: Any = timm.create_model(
+        backbone,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+        global_pool=global_pool,
+        zero_init_last=False,  # a branch that starts at zero gives the alphas inside it no gradient
+    )
+    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+        for block in stage:
+            _narrow(block, fractions)
+    net.conv1 = nn.Sequential(Resize(Choice(list(sizes))), net.conv1)
+    return net
+
+
+@SPACES.register("timm_resnet_width")
+def timm_resnet_width(
+    backbone: str = "resnet10t",
+    fractions: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    sizes: Sequence[int] = (16, 24, 32),
+) -> Space:
+    """The space of narrower networks of timm's `backbone` for images of `sizes` pixels a side."""
+    check_options(sizes=sizes)
+    check_options(1, fractions=fractions)
+    known = [name for name in timm.list_models(module="resnet") if _PLAIN.fullmatch(name)]
+    if backbone not in known:
+        raise SupernetError(unknown("backbone", backbone, known, most=6))
+    args = {"backbone": backbone, "fractions": list(fractions), "sizes": list(sizes)}
+    return Space(partial(_network, backbone, fractions, sizes), name="timm_resnet_width", args=args)
