@@ -19,7 +19,8 @@ from torch import nn
 from .errors import SupernetError
 from .export import export_model as _export_folder
 from .presets import preset
-from .space import Genotype, Space
+from .report.space import card_pictures
+from .space import SPACES, Genotype, Space
 from .train.config import RetrainConfig, SearchConfig, from_mapping
 from .train.data.arrays import from_arrays
 from .train.data.augment import Augment
@@ -46,12 +47,14 @@ def search(
 ) -> Searched:
     """Search `space` on `train` (and `val` for the alphas, else a part of `train`); without data on the set `data`.
 
-    `space` is a registered name, a `Space`, or a network class with choices in it. `train` and `val` are map-style data
-    sets of (image, target), or pairs of arrays (images [N, C, H, W], targets [N]). `method` is a preset's name or its
-    settings. `run` names a folder in which the search lives and is resumed; without it nothing is written.
+    `space` is a registered name, a YAML file, a `Space`, or a network class with choices in it. `train` and `val` are
+    map-style data sets of (image, target), or pairs of arrays (images [N, C, H, W], targets [N]). `method` is a name of
+    a preset or its settings. `run` names a folder in which the search lives and is resumed; without it nothing is
+    written.
     Raises SupernetError for unknown names and settings.
     """
-    spaces: dict[str, Any] = {"space": {"name": space}} if isinstance(space, str) else {}
+    is_file = isinstance(space, str) and space.endswith((".yaml", ".yml"))
+    spaces: dict[str, Any] = {"space": {"file" if is_file else "name": space}} if isinstance(space, str) else {}
     if not isinstance(space, str | Space):
         space = Space(space)  # refuses what makes no network
     splits = _splits(train, val, None, augment, settings)
@@ -83,7 +86,7 @@ def retrain(
     """
     if isinstance(genotype, Searched):
         found = genotype.net.space
-        space = space or (found if found.factory is not None else None)
+        space = space or (found if found.factory is not None or found.name not in SPACES else None)
         genotype = genotype.genotype
     splits = _splits(train, val, test, augment, settings)
     chosen = _group("recipe", recipe)
@@ -114,6 +117,7 @@ def export_model(trained: Retrained, folder: str | Path) -> Path:
         arguments=dict(trained.arguments),
         data=dict(trained.data),
         metrics=dict(trained.metrics),
+        pictures=card_pictures(trained.genotype),
     )
 
 

@@ -1,19 +1,25 @@
 """The stage `export`: a finished run of the stage `retrain` becomes a folder that timm opens, and that is proven."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .errors import SupernetError, unknown
 from .export import export_model, verify_export
-from .network import build
-from .space import Genotype
+from .export.timm_entry import check_reads_images
+from .network import build_from
+from .report.space import card_pictures
+from .space import SPACES, Genotype
+from .space.reference import find_space
 from .train.checkpoint import Checkpoints
 from .train.config import ExportConfig
 from .train.run import RunFolder
 
-__all__ = ["Exported", "run_export"]
+__all__ = ["Exported", "run_export", "trained_network"]
 
 MOST_DIFFERENCE = 1e-5  # between the outputs here and in the fresh process; equal layouts and threads give 0
 
@@ -29,19 +35,20 @@ class Exported:
 def run_export(config: ExportConfig) -> Exported:
     """Write the selected network of the run `config.run`, open it in a fresh process and compare.
 
-    Raises SupernetError where `config.run` is no finished run of the stage retrain, where the target holds anything but
-    an earlier export, and where the reopened model computes something else.
+    Raises SupernetError where `config.run` is no finished run of the stage retrain, where its network reads no images
+    (`trained_network` loads that), where the target holds anything but an earlier export, and where the reopened model
+    computes something else.
     """
     run = _finished_retraining(config.run)
     result = run.result
     genotype = Genotype.load(run.genotype_path)
-    model = build(genotype, **result["arguments"])
-    best = Checkpoints(run.checkpoints).best()
-    if best is None:
-        raise SupernetError(f"{run.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
-    program = best[1]["program"]
-    model.load_state_dict(program.get("ema", program["net"]))
-    model.eval()
+    if genotype.space not in SPACES:
+        raise SupernetError(
+            f"space {genotype.space[:60]!r} is not registered, so timm could not build its network again; in Python "
+            "supernet.exporting.trained_network(RUN) loads it"
+        )
+    check_reads_images(genotype)
+    model = trained_network(run.path)
     data = result["data"]
     folder = export_model(
         model,
@@ -50,6 +57,7 @@ def run_export(config: ExportConfig) -> Exported:
         arguments=result["arguments"],
         data=data,
         metrics={key: value for key, value in result["metrics"].items() if key.startswith(("val/", "test/"))},
+        pictures=card_pictures(genotype),
     )
     example = torch.randn(4, *data["input_size"], generator=torch.Generator().manual_seed(0))
     difference = verify_export(folder, model, example)
@@ -58,6 +66,24 @@ def run_export(config: ExportConfig) -> Exported:
             f"the model reopened from {folder} differs by {difference:.2e} in its outputs; do not use it"
         )
     return Exported(folder, difference)
+
+
+def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> nn.Module:
+    """The selected network of the run folder `run`, in evaluation mode on the CPU.
+
+    `allow` has the prefixes of import paths whose classes the run's space file may name.
+    Raises SupernetError where it is no finished run of the stage retrain.
+    """
+    found = _finished_retraining(os.fspath(run))
+    arguments = {k: v for k, v in found.result["arguments"].items() if k != "pretrained"}  # overwritten below
+    genotype = Genotype.load(found.genotype_path)
+    model = build_from(find_space(found.path, genotype, allow), genotype, **arguments)
+    best = Checkpoints(found.checkpoints).best()
+    if best is None:
+        raise SupernetError(f"{found.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
+    program = best[1]["program"]
+    model.load_state_dict(program.get("ema", program["net"]))
+    return model.eval()
 
 
 def _finished_retraining(reference: str) -> RunFolder:

@@ -261,6 +261,7 @@ def test_one_choice_in_several_layers_moves_together() -> None:
         (lambda: Norm(4, Choice(["batch", "bach"])), "unknown kind of Norm 'bach'"),
         (lambda: Norm(4, axis=-1), "kind='batch' is for images"),
         (lambda: Norm(4, axis=2), "axis=2 must be 1"),
+        (lambda: Norm(Choice([0, 4])), "channels must be whole numbers"),
         (lambda: Activation(Choice(["relu", "glu"])), "unknown activation 'glu'"),
         (lambda: Attention(8, Choice([0, 1])), "heads must be whole numbers"),
         (lambda: Repeat(lambda: nn.Identity(), Choice([-1, 2])), r"must be whole numbers in 0\.\.1000"),

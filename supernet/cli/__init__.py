@@ -1,7 +1,7 @@
 """The command line: ``supernet STAGE key=value ...``.
 
     supernet search     -> supernet-search, a Hydra program        supernet retrain, supernet export  likewise
-    supernet demo       -> supernet.demo.main
+    supernet demo       -> supernet.demo.main                      supernet draw -> supernet.cli.draw.main
 
 This package is the only place that imports Hydra, and it does so, like torch, when a stage has been named: the help
 answers at once.
@@ -21,6 +21,7 @@ STAGES = {
     "search": ("find a cell by a differentiable search", "supernet search data=digits epochs=10 seed=1"),
     "retrain": ("train the network of a genotype from scratch and test it", "supernet retrain genotype=runs/RUN"),
     "export": ("write a retrained network as a folder that timm opens", "supernet export run=runs/RUN"),
+    "draw": ("write pictures of a genotype, a search run or a space", "supernet draw genotype=DARTS_V2 to=cells/"),
     "demo": ("all three on the embedded digits, with random cells as the control", "supernet demo"),
 }
 
@@ -66,6 +67,10 @@ def _dispatch(argv: list[str]) -> int:
         from ..demo import main as demo
 
         return int(demo(rest) or 0)
+    if name == "draw":
+        from .draw import main as draw
+
+        return draw(rest)
     return _stage(name, rest)
 
 

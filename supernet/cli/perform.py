@@ -14,14 +14,14 @@ from typing import Any
 from ..errors import SupernetError
 from ..presets import preset_names
 from ..space import get_space
-from ..space.reference import find_genotype
+from ..space.reference import find_genotype, kept_space
 from ..train.config import ExportConfig, RetrainConfig, SearchConfig
 from ..train.run import RunFolder
+from ..train.spaces import label_of
 
 __all__ = ["perform", "prepare"]
 
 SHOWN = ("val/", "test/", "genotype/skip_share")  # metrics of a result that are printed
-METRIC = "val/top1"  # what a sweep may optimise: never the test split
 
 
 def prepare(stage: str, config: Any) -> None:
@@ -32,7 +32,10 @@ def prepare(stage: str, config: Any) -> None:
 
 
 def perform(stage: str, config: Any) -> float | None:
-    """Run the stage or find it finished, print its result, and return the metric of the validation part."""
+    """Run the stage or find it finished, print its result, and return what a sweep may optimise.
+
+    That is the task's metric on the validation part, never on the test split.
+    """
     if stage == "export":
         _export(config)
         return None
@@ -43,7 +46,7 @@ def perform(stage: str, config: Any) -> float | None:
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one tells
         _print(stage, run, result)
     metrics = {**(result.get("best") or {}), **result["metrics"]} if stage == "retrain" else result["metrics"]
-    value = metrics.get(METRIC)
+    value = metrics.get(f"val/{result.get('selects', 'top1')}")  # the default serves runs of earlier versions
     return None if value is None else float(value)
 
 
@@ -60,8 +63,10 @@ def _finished(stage: str, config: Any) -> RunFolder | None:
     return RunFolder.find_finished(config, stage, _LABEL[stage](config))
 
 
-def _label_of_search(config: SearchConfig) -> None:
-    get_space(config.space.name, **config.space.args)
+def _label_of_search(config: SearchConfig) -> str | None:
+    if config.space.file is None:
+        get_space(config.space.name, **config.space.args)
+    return label_of(config.space)
 
 
 def _label_of_retrain(config: RetrainConfig) -> str:
@@ -94,16 +99,29 @@ def _print(stage: str, run: RunFolder, result: Mapping[str, Any]) -> None:
     rows["seconds"] = f"{result['seconds']:.1f}"
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
     if stage == "search":
-        rows["next"] = f"supernet retrain {override('genotype', run.path)}{_network_of(run)}"
-    else:
+        rows["next"] = f"supernet retrain {override('genotype', run.path)}{_network_of(run)}{_data_of(run)}"
+    elif "task" not in result["data"] and kept_space(run.path) is None:  # images, and timm can build the network
         rows["next"] = f"supernet export {override('run', run.path)}"
+    else:
+        code = f"from supernet.exporting import trained_network as load; model = load({json.dumps(str(run.path))})"
+        rows["next"] = f"python -c {shlex.quote(code)}"
     _table(rows)
 
 
 def _network_of(run: RunFolder) -> str:
-    """The part `network=...` that a space needs where the default of retraining is another space's."""
+    """The parts `network=...` and `recipe=...` that a space needs where the defaults of retraining are another's."""
     space = run.config["config"]["space"]["name"]
-    return f" network={space}" if space in preset_names("network") else ""
+    if run.config["config"]["space"].get("file"):
+        return ""
+    return "".join(f" {part}={space}" for part in ("network", "recipe") if space in preset_names(part))
+
+
+def _data_of(run: RunFolder) -> str:
+    """The data of a network that reads no images: the default of retraining would not do."""
+    data = run.config["config"]["data"]
+    if data["name"] != "text":
+        return ""
+    return " data=text" + (f" {override('data.root', data['root'])}" if data["root"] else "")
 
 
 def _export(config: ExportConfig) -> None:

@@ -24,6 +24,7 @@ from .check import check
 from .outcome import guarded, one_line
 from .perform import perform, prepare
 from .settings import CONF, register, settings
+from .space_file import with_space_file
 
 __all__ = ["child_name", "run_program"]
 
@@ -34,6 +35,7 @@ _NOT_NAMING = re.compile(r"[+~]*(run|device|checkpoint|log|guard|hydra)([./=]|$)
 def run_program(stage: str, argv: Sequence[str]) -> int:
     """Run the stage with these arguments; raises SupernetError for a mistake in them, SystemExit as Hydra does."""
     register()
+    argv = with_space_file(stage, argv)
     checked = check(stage, argv)
     if checked.runs:
         for config in checked.configs:

@@ -53,19 +53,22 @@ def write_card(
     data: Mapping[str, Any],
     metrics: Mapping[str, Any] | None = None,
     dropped: Sequence[str] = (),
+    macs: int | None = None,
+    pictures: Sequence[str] = (),
 ) -> str:
     """The text of README.md.
 
     `arguments` are those of the macro structure, `data` the preprocessing, `metrics` numbers by name; `dropped` names
-    parts of the trained network that the folder leaves out.
+    parts of the trained network that the folder leaves out, `pictures` files beside the card that show its cells,
+    `macs` the multiply-adds of one image.
     """
     own = genotype.space not in SPACES
     name = genotype.space if genotype.space.isidentifier() else "Net"
     opening = _OPEN_OWN.format(space=genotype.space, name=name) if own else _OPEN_TIMM
     sections = [
         f"# {_line(title)}",
-        f"An image classifier with {parameters:,} parameters. Its architecture is the point `{genotype.hash}` of the "
-        f"search space `{_line(genotype.space)}`, written by supernet {__version__}.",
+        f"An image classifier with {parameters:,} parameters{_work(macs, data)}. Its architecture is the point "
+        f"`{genotype.hash}` of the search space `{_line(genotype.space)}`, written by supernet {__version__}.",
         *(f"Left out of this folder, as it serves training alone: {part}." for part in dropped),
         "## How to open it",
         opening,
@@ -73,6 +76,7 @@ def write_card(
         "## Results" if metrics else "",
         _table(metrics) if metrics else "",
         "## Architecture",
+        *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
         *_architecture(genotype),
         _table(arguments) if arguments else "",
         "## Input" if data else "",
@@ -101,6 +105,11 @@ def _cell(graph: CellGraph) -> str:
         summed = [f"{term.op}({names[term.source]})" for term in terms if term.op != "none"]
         lines.append(f"    {names[graph.inputs + i]} = {' + '.join(summed) or '0'}")
     return "\n".join([*lines, f"    output = {', '.join(names[i] for i in graph.concat)}"])
+
+
+def _work(macs: int | None, data: Mapping[str, Any]) -> str:
+    size = "x".join(map(str, data.get("input_size", ())))
+    return "" if macs is None else f" and {macs:,} multiply-adds for an image of {size}"
 
 
 def _classes(names: Sequence[str], most: int = 100) -> str:

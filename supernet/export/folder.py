@@ -2,6 +2,7 @@
 
     model.safetensors   weights            config.json   what timm.create_model("local-dir:...", pretrained=True) reads
     genotype.json       the architecture   README.md     the model card
+    cell-normal.png ... drawings of it, which the card shows, where they were handed over
 
 Written aside in the same parent folder, flushed, and renamed.
 """
@@ -9,6 +10,7 @@ Written aside in the same parent folder, flushed, and renamed.
 import inspect
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +21,21 @@ from safetensors.torch import save_file
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
+from ..cost import flops
 from ..errors import SupernetError, unknown
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, space_of
 from .card import write_card
-from .timm_entry import first_conv
+from .timm_entry import check_reads_images, classifier_of, first_conv
 
 __all__ = ["export_model"]
 
 FILES = ("README.md", "config.json", "genotype.json", "model.safetensors")
+PICTURE = re.compile(r"(cell-[A-Za-z0-9_-]+|decisions)\.png")
 DATA = ("name", "mean", "std", "input_size", "class_names", "interpolation", "crop_pct")
 # How a network was trained, not what it is: whoever fine-tunes it chooses anew.
-_TRAINING_ONLY = ("auxiliary", "drop_path_rate", "drop_rate", "seed")
+_TRAINING_ONLY = ("auxiliary", "drop_path_rate", "drop_rate", "pretrained", "seed")
 
 
 def export_model(
@@ -42,25 +46,29 @@ def export_model(
     arguments: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes `model` to `folder`, replacing an earlier export there, and returns the folder's absolute path.
 
     `arguments` are those that `build(genotype, ...)` made the model with. `data` may hold `name`, `mean` and `std` per
     channel for values in [0, 1], `input_size` (channels, height, width), `class_names`, `interpolation`, `crop_pct`.
-    `metrics` are shown in the model card, nothing else is claimed there. Weights are stored in float32, the auxiliary
-    head is left out; `model` is left as it was.
+    `metrics` are shown in the model card, nothing else is claimed there, and `pictures`, PNG files by a name such as
+    cell-normal.png. Weights are stored in float32, the auxiliary head is left out; `model` is left as it was.
     Raises SupernetError where the arguments do not rebuild the model, for unknown keys or impossible values in `data`,
     and where `folder` holds anything but an earlier export.
     """
     net = unwrap_model(model)
     target = _target(folder)
     known = genotype.space in SPACES  # else a network of the user's own class
+    if known:
+        check_reads_images(genotype)
     dropped = [name for name in net.state_dict() if known and name.startswith("auxiliary.")]
     state = {name: value for name, value in _state(net).items() if name not in dropped}
     told = _told(genotype, arguments or {}, net) if known else dict(arguments or {})
     if known:
         _check_rebuilds(genotype, told, state)
     checked = _data(data or {}, net, told)
+    drawn = _pictures(pictures or {})
     card = write_card(
         genotype,
         title=str(checked["name"] or genotype.space) + " " + genotype.hash[:8],
@@ -69,25 +77,31 @@ def export_model(
         data={key: value for key, value in checked.items() if value is not None},
         metrics=metrics,
         dropped=["the auxiliary head"] if dropped else [],
+        macs=_macs(genotype, told, data or {}) if known else None,
+        pictures=list(drawn),
     )
     texts = {
         "config.json": _json(_config(net, genotype, told, checked)),
         "genotype.json": genotype.to_json(),
         "README.md": card,
     }
+    _write(target, {name: text.encode() for name, text in texts.items()} | drawn, state)
+    return target
+
+
+def _write(target: Path, files: Mapping[str, bytes], state: dict[str, Tensor]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
-        for name, text in texts.items():
-            (aside / name).write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            (aside / name).write_bytes(content)
         save_file(state, aside / "model.safetensors", metadata={"format": "pt"})
         os.chmod(aside / "model.safetensors", (aside / "config.json").stat().st_mode & 0o777)  # safetensors gives 0600
         _put(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return target
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
@@ -161,7 +175,7 @@ def _config(
         **preprocessing,
         "pool_size": None,
         "first_conv": first_conv(net),
-        "classifier": "classifier",
+        "classifier": classifier_of(net),
     }
     config: dict[str, Any] = {"architecture": "sn_cellnet"}
     for key in ("num_classes", "num_features"):
@@ -177,6 +191,18 @@ def _config(
     return config
 
 
+def _macs(genotype: Genotype, told: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:
+    """Multiply-adds of one image; None where nobody told its size, about which the card then claims nothing."""
+    return flops(genotype, image=data["input_size"], **told) // 2 if data.get("input_size") else None
+
+
+def _pictures(given: Mapping[str, bytes]) -> dict[str, bytes]:
+    for name in given:
+        if not PICTURE.fullmatch(name):
+            raise SupernetError(f"the picture {name[:60]!r} must be called cell-KIND.png or decisions.png")
+    return dict(given)
+
+
 def _json(value: Any) -> str:
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -190,10 +216,11 @@ def _target(folder: str | os.PathLike[str]) -> Path:
     if not target.exists():
         return target
     held = sorted(entry.name for entry in target.iterdir()) if target.is_dir() else None
-    if held is None or (held and ("genotype.json" not in held or not set(held) <= set(FILES))):
-        foreign = "a file" if held is None else f"a folder with {', '.join(n for n in held if n not in FILES) or held}"
+    foreign = [name for name in held or () if name not in FILES and not PICTURE.fullmatch(name)]
+    if held is None or (held and ("genotype.json" not in held or foreign)):
+        there = "a file" if held is None else f"a folder with {', '.join(foreign) or held}"
         raise SupernetError(
-            f"{target} is {foreign[:120]}, no earlier export, and is not overwritten; name another folder or move it"
+            f"{target} is {there[:120]}, no earlier export, and is not overwritten; name another folder or move it"
         )
     return target
 

@@ -28,6 +28,7 @@ import timm
 import supernet.timm_models
 from safetensors.torch import load_file, save_file
 model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
+torch.manual_seed(0)
 with torch.inference_mode():
     y = model(load_file(given)["x"])
 save_file({"y": y.contiguous()}, found)
@@ -68,7 +69,8 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise SupernetError(f"{folder} does not open in a fresh process: {last[:300]}")
         there = load_file(found)["y"]
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # for networks with noise in them
         here = _as_loaded(model)(x)
     if here.shape != there.shape:
         raise SupernetError(f"{folder} gives outputs of shape {tuple(there.shape)}, the model {tuple(here.shape)}")

@@ -20,7 +20,9 @@ from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, published, space_of
 
-__all__ = ["GenotypeLike", "as_genotype", "create_cellnet", "first_conv"]
+__all__ = [
+    "GenotypeLike", "as_genotype", "check_reads_images", "classifier_of", "create_cellnet", "first_conv",
+]  # fmt: skip
 
 GenotypeLike = Genotype | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -57,9 +59,26 @@ def as_genotype(value: GenotypeLike) -> Genotype:
     )
 
 
+def check_reads_images(genotype: Genotype) -> None:
+    """Raises SupernetError where the networks of the genotype's registered space read something else."""
+    reads = getattr(macro_of(space_of(genotype)).discrete, "reads", "images")
+    if reads != "images":
+        raise SupernetError(
+            f"timm holds image models, and networks of space {genotype.space!r} read {reads}; supernet.build(genotype, "
+            "...) makes one, supernet.exporting.trained_network(run) loads that of a retraining with its weights"
+        )
+
+
 def first_conv(net: nn.Module) -> str | None:
     """The path of the convolution that reads the image, which timm adapts to other input channels."""
     return next((name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)), None)
+
+
+def classifier_of(net: nn.Module) -> str:
+    """The path of the last layer, which timm replaces for other classes."""
+    get: Any = getattr(net, "get_classifier", lambda: None)
+    last = get()
+    return next((name for name, module in net.named_modules() if module is last), "classifier")
 
 
 def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwargs: Any) -> nn.Module:
@@ -74,6 +93,8 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
             f"this is a network of its author's own class {point.space[:60]!r}, which timm cannot build; "
             "load it with that class, as the README.md of its folder says"
         )
+
+    check_reads_images(point)
 
     def network(**arguments: Any) -> nn.Module:
         _bounded(arguments)
@@ -90,7 +111,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
     model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit_auxiliary, **kwargs)
     if not kwargs.get("features_only"):
         cfg: Any = model.pretrained_cfg
-        cfg["first_conv"] = first_conv(model)
+        cfg |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
     return model
 
 

@@ -28,6 +28,7 @@ from .space import Active, Space, Strengths, Table
 __all__ = ["CellSpace", "Edge", "EdgeCells", "TopKCells"]
 
 MOST_NODES = 12  # a hostile argument must not build a tree of millions
+MOST_NAMES = 1000  # kinds or operations, likewise
 Offered = Mapping[str, Mapping[str, Sequence[str]]]  # kind -> edge name -> operations
 
 
@@ -242,6 +243,8 @@ class EdgeCells(CellSpace):
 
 def _check_names(space: str, what: str, names: Sequence[str]) -> None:
     """Raises SupernetError unless `names` are different texts, at least one."""
+    if len(names) > MOST_NAMES:
+        raise SupernetError(f"space {space!r}: {len(names)} {what.partition(' ')[0]}; at most {MOST_NAMES} are read")
     texts = {name for name in names if isinstance(name, str)}
     if isinstance(names, str) or not names or len(texts) < len(names):
         shown = str(names if isinstance(names, str) else list(names))[:200]

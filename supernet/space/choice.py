@@ -111,5 +111,7 @@ def _refuse_twins(options: nn.ModuleDict) -> None:
 def _form(module: nn.Module) -> Any:
     """What a module is, but for the values of its weights."""
     plain = tuple((k, v) for k, v in sorted(vars(module).items()) if k not in _OF_EVERY_MODULE)
-    tensors = tuple((k, tuple(t.shape)) for k, t in module.state_dict(keep_vars=True).items())
-    return type(module), repr(module), repr(plain), tensors, tuple(_form(child) for child in module.children())
+    own = {**module._parameters, **module._buffers}
+    tensors = tuple((k, None if t is None else tuple(t.shape)) for k, t in own.items())
+    children = tuple((k, None if m is None else _form(m)) for k, m in module._modules.items())
+    return type(module), module.extra_repr(), repr(plain), tensors, children

@@ -120,7 +120,7 @@ class Genotype:
         if missing:
             raise GenotypeError(f"genotype lacks {', '.join(missing)}")
         if type(data["schema"]) is not int or data["schema"] != SCHEMA:
-            raise GenotypeError(f"genotype schema {str(data['schema'])[:20]}; this version reads schema {SCHEMA}")
+            raise GenotypeError(f"genotype schema {repr(data['schema'])[:20]}; this version reads schema {SCHEMA}")
         return cls(data["space"], data["decisions"], data["version"], data.get("args", {}), data.get("origin", {}))
 
     def _fields(self) -> dict[str, Any]:

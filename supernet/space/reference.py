@@ -1,17 +1,25 @@
-"""A genotype by what a user has at hand: a published name, a file, or the folder of a search run."""
+"""A genotype by what a user has at hand: a published name, a file, or the folder of a run; and the space it is of."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import GenotypeError
+from ..errors import GenotypeError, SupernetError
+from .form import SpaceFile, space_file
 from .genotype import Genotype
 from .published import published
+from .space import Space
+from .zoo import SPACES
+from .zoo.registry import space_of
 
-__all__ = ["find_genotype"]
+__all__ = ["SPACE_FILE", "find_genotype", "find_space", "kept_space"]
+
+SPACE_FILE = "space.yaml"  # beside the genotype of a run whose space is not registered
 
 
 def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
     """(genotype, label): the label is the published name, else the genotype's hash.
 
+    Where a space file lies beside the genotype its digest follows: of one name there may be several such spaces.
     Raises GenotypeError where nothing is found under `reference`.
     """
     if isinstance(reference, Genotype):
@@ -23,10 +31,10 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
             if not path.is_file():
                 raise GenotypeError(f"{reference} holds no genotype.json; is it the folder of a finished search?")
         if path.is_file():
-            genotype = Genotype.load(path)
-            return genotype, genotype.hash
+            genotype, kept = Genotype.load(path), kept_space(reference)
+            return genotype, f"{genotype.hash}-{kept.digest}" if kept else genotype.hash
     except (OSError, ValueError) as error:  # a name too long for a path, or with a null byte
-        if isinstance(error, GenotypeError):
+        if isinstance(error, SupernetError):
             raise
     text = str(reference)
     if not text or ("/" in text.partition(":")[0] and ":" not in text) or text.endswith(".json"):
@@ -34,3 +42,34 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
             f"no genotype at {text[:200]!r}; give a genotype.json, a search run's folder or a published name"
         )
     return published(text), text
+
+
+def kept_space(reference: str | Path | Genotype) -> SpaceFile | None:
+    """The space file in the folder that `reference` names, or beside the genotype file; None where there is none."""
+    if isinstance(reference, Genotype):
+        return None
+    path = Path(reference)
+    try:
+        path = (path if path.is_dir() else path.parent) / SPACE_FILE
+        return space_file(path) if Path(reference).exists() and path.is_file() else None
+    except (OSError, ValueError) as error:
+        if isinstance(error, SupernetError):
+            raise
+        return None
+
+
+def find_space(reference: str | Path | Genotype, genotype: Genotype, allow: Sequence[str] = ()) -> Space:
+    """The space of the `genotype` found under `reference`: that of the file beside it, else the registered one.
+
+    `allow` has the prefixes of import paths whose classes the file may name. Raises SupernetError where neither is
+    there, or where the genotype is none of its points.
+    """
+    kept = kept_space(reference)
+    if kept is None and genotype.space not in SPACES:
+        raise GenotypeError(
+            f"space {genotype.space[:60]!r} is not registered, and there is no {SPACE_FILE} beside the genotype: give "
+            "the folder of the search's run, or in Python space=Space(Net)"
+        )
+    space = kept.space(allow) if kept else space_of(genotype)
+    space.validate(genotype)
+    return space

@@ -18,7 +18,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_options(most: float = MOST_SIZE, **options: Sequence[float]) -> None:
-    """Raises SupernetError unless each argument of a space, such as depths=(2, 3), is a list of numbers in (0, most]."""
+    """Raises SupernetError unless each argument of a space, as depths=(2, 3), is a list of numbers in (0, most]."""
     for name, values in options.items():
         good = isinstance(values, list | tuple) and 1 <= len(values) <= MOST_OPTIONS
         if not good or not all(

@@ -100,4 +100,4 @@ def value_of(arg: Any, taken: Mapping[ValueChoice, int]) -> Any:
     try:
         return arg.operation(*operands)
     except (TypeError, ZeroDivisionError) as error:
-        raise SupernetError(f"cannot compute {short(arg)} of {operands}: {error}") from None
+        raise SupernetError(f"cannot compute {short(arg)} of {str(operands)[:120]}: {error}") from None

@@ -21,7 +21,9 @@ __all__ = [
 T = TypeVar("T")
 
 # Largest whole number a key of `network` may have; beyond these a slip would fill the memory before any other error.
-MOST_OF_NETWORK = {"channels": 4096, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": 4096}
+MOST_OF_NETWORK = {
+    "channels": 4096, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": 4096, "hidden": 8192,
+}  # fmt: skip
 
 # Settings that a run may go on with other values of: those that its checkpoints do not hold.
 MAY_CHANGE = ("amp", "epochs", "executor", "weights.clip", "weights.lr", "weights.min_lr")
@@ -34,10 +36,12 @@ def _require(holds: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
-    """A search space by its registered name, with the arguments of its factory."""
+    """A search space by its registered name, with the arguments of its factory, or by a YAML file, which wins."""
 
     name: str = "darts"
     args: dict[str, Any] = field(default_factory=dict)
+    file: str | None = None
+    allow: list[str] = field(default_factory=list)  # prefixes of import paths whose classes the file may name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +244,7 @@ class RetrainConfig(_StageConfig):
     """The stage `retrain`: one genotype, trained from scratch."""
 
     genotype: str = ""  # a file, a run folder of the stage search, or a published name
+    allow: list[str] = field(default_factory=list)  # as space.allow: for the space.yaml of the genotype's run
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     val_fraction: float = 0.1  # share of the training split kept for selection; 0 keeps the last epoch
 

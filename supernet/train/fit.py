@@ -41,7 +41,7 @@ def check_fits(net: nn.Module, task: Task, view: View, device: torch.device) -> 
 
 
 def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: ImageInfo, task: Task) -> dict[str, Any]:
-    """`given` with `in_chans` and `num_classes` of the data, where `network` has such arguments and none was given."""
-    fitting = {"in_chans": info.in_chans, "num_classes": task.outputs}
+    """`given` with channels, size and classes of the data, where `network` has such arguments and none was given."""
+    fitting = {"in_chans": info.in_chans, "image_size": info.image_size, "num_classes": task.outputs}
     takes = inspect.signature(network).parameters
     return {key: value for key, value in fitting.items() if key in takes} | dict(given)

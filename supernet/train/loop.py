@@ -31,6 +31,8 @@ __all__ = ["Loop", "Outcome", "Program"]
 
 log = logging.getLogger(__name__)
 
+TOLD = {"train/loss": "loss", "train/top1": "acc", "train/bpc": "bpc"}  # metrics of the progress line
+
 Sums = Mapping[str, Mapping[str, Tensor]]  # phase ("train", "alpha") -> sums of a task over batches
 
 
@@ -230,7 +232,7 @@ class Loop:
     def _told(self) -> dict[str, float]:
         """Loss and accuracy of the epoch so far, for the progress line; those of the main rank's rows."""
         metrics = self.program.metrics(self.sums or {})
-        return {"loss": metrics.get("train/loss", 0.0), "acc": metrics.get("train/top1", 0.0)} if metrics else {}
+        return {short: metrics[name] for name, short in TOLD.items() if name in metrics}
 
     def _save(self, seconds: float, better: bool = False) -> None:
         self.program.check(self.step - 1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
-from ..network.classifier import CellClassifier
+from ..network.classifier import Classifier
 from ..network.macro import macro_of
 from ..space import Genotype, Space
 from .config import RecipeConfig, RetrainConfig
@@ -38,6 +38,7 @@ __all__ = ["RetrainProgram"]
 
 # Those of timm that are functions of the number of updates: "plateau" has a state that would have to be saved.
 SCHEDULES = ("cosine", "tanh", "step", "poly")
+_OFF = {"mixup": 0, "cutmix": 0, "auto_augment": "null"}
 
 
 class RetrainProgram:
@@ -68,6 +69,7 @@ class RetrainProgram:
         check_fits(self.net, task, train, device)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "workers": config.data.workers}
         shared |= {"share": self.ranks.share, "device": device}
+        _check_recipe(config.recipe, splits.info)
         view = self._transformed(train, splits.info)
         self.train = CountedLoader(view, stream="retrain", seed=config.seed, **shared)
         self.val = EvalLoader(val, **shared) if val else None
@@ -151,7 +153,7 @@ class RetrainProgram:
         self.net.train()
         self.guard.begin()
         self.scheduler.step_update(num_updates=step)
-        if isinstance(self.net, CellClassifier):
+        if isinstance(self.net, Classifier):
             self.net.set_drop_path(self.recipe.drop_path * epoch / self.config.epochs)
         loss, found = self._gradients(batch)
         loss = self.ranks.mean_gradients(self.net.parameters(), loss)
@@ -169,7 +171,7 @@ class RetrainProgram:
         mixed = targets
         if self.mixup is not None and len(inputs) % 2 == 0:
             inputs, mixed = self.mixup(inputs, targets)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.amp):
             outputs = self.net(inputs)
@@ -250,6 +252,17 @@ class RetrainProgram:
         self.train.close()
         if self.val is not None:
             self.val.close()
+
+
+def _check_recipe(recipe: RecipeConfig, info: ImageInfo) -> None:
+    """Drop path and the auxiliary head are left out where a network has none; what would change the data is refused."""
+    if info.task == ImageInfo.task:
+        return
+    for key in ("mixup", "cutmix", "auto_augment"):
+        if getattr(recipe, key):
+            raise SupernetError(
+                f"recipe.{key} is for images; data set {info.name!r} has none: recipe.{key}={_OFF[key]}"
+            )
 
 
 def _mixup(recipe: RecipeConfig, classes: int, batch_size: int) -> Any:

@@ -42,6 +42,10 @@ def identity(config: Any, stage: str, label: str | None = None) -> tuple[dict[st
         if not label:
             raise SupernetError(f"a run of stage {stage} needs the label of its genotype: its hash or published name")
         del values["genotype"]
+    values.pop("allow", None)
+    if "space" in values:  # a file is known by its content, which is in the label
+        named = {key: value for key, value in values["space"].items() if key not in ("file", "allow")}
+        values["space"] = {} if values["space"].get("file") else named
     if label:
         values["label"] = label
     if "data" in values:
@@ -57,6 +61,8 @@ def data_label(data: Any) -> str:
     name = str(data.name)
     if name in BY_ROOT and data.root:
         return f"folder:{_last_name(data.root)}"
+    if name == "text" and data.root:  # without a root it is the embedded text
+        return f"text:{_last_name(data.root)}"
     if os.path.isabs(name) or name.startswith((".", "~")):
         return f"folder:{_last_name(name)}"
     return name

@@ -4,7 +4,6 @@ Each takes a configuration and may be handed a space, data and a task that the c
 `in_folder` it lives in a run folder, is found again and resumed there; a finished one only gives its result.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from torch import nn
 from ..errors import SupernetError
 from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
 from ..network import EXECUTORS, Supernet
-from ..space import Genotype, Space, get_space, space_of
-from ..space.reference import find_genotype
+from ..space import Genotype, Space
+from ..space.reference import find_genotype, find_space
 from .config import RetrainConfig, SearchConfig
 from .data.loader import EvalLoader
 from .data.sources import ImageInfo
@@ -32,11 +31,15 @@ from .ranks import Ranks
 from .retrain import RetrainProgram
 from .run import RunFolder
 from .search import SearchProgram
-from .task import ImageClassification, Task
+from .sequence_task import NextCharacter
+from .spaces import configured, keep, label_of, label_of_own
+from .task import TASKS, ImageClassification, Task
 
 __all__ = ["Retrained", "Searched", "run_retrain", "run_search"]
 
 log = logging.getLogger(__name__)
+
+_ENTRIES = (ImageClassification, NextCharacter)  # imported to fill the registry
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,15 @@ def run_search(
     """Search to the end, or to step `until`; resumes where the run folder has a checkpoint."""
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
-    own = space is not None
-    space = space or get_space(config.space.name, **config.space.args)
+    label = label_of_own(space) if space is not None else label_of(config.space)
+    space = space or configured(config.space)
     _check_parts(config, space)
     splits = _looked_over(config, splits, ranks)
-    chosen = task or _classification(splits)
-    with _folder(config, "search", _label(space) if own else None, in_folder, ranks) as run:
+    chosen = task or _task(splits)
+    with _folder(config, "search", label, in_folder, ranks) as run:
         finished = run is not None and run.finished
+        if run is not None and ranks.main:
+            keep(space, run.path)
         seed_everything(config.seed)
         program = SearchProgram(config, space, splits, chosen, device, ranks)
         outcome = _loop(program, config, run, ranks).run(until)
@@ -94,7 +99,13 @@ def run_search(
         elif run is not None and outcome.done and ranks.main:
             genotype.save(run.genotype_path)
             run.finish(
-                {"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "seconds": outcome.seconds}
+                {
+                    "genotype": genotype.hash,
+                    "metrics": outcome.last,
+                    "best": outcome.best,
+                    "selects": chosen.selects,
+                    "seconds": outcome.seconds,
+                }
             )
         ranks.barrier()  # what the main rank has written is there for all of them
         return Searched(
@@ -116,10 +127,11 @@ def run_retrain(
     """Train a genotype to the end, or to step `until`; then open the test split once, for the selected one."""
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
-    genotype, label = find_genotype(genotype or config.genotype)
-    space = space or space_of(genotype)
+    reference = genotype or config.genotype
+    genotype, label = find_genotype(reference)
+    space = space or find_space(reference, genotype, config.allow)
     splits = _looked_over(config, splits, ranks)
-    chosen = task or _classification(splits, config.recipe.smoothing)
+    chosen = task or _task(splits, config.recipe.smoothing)
     with _folder(config, "retrain", label, in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
@@ -135,9 +147,11 @@ def run_retrain(
         elif outcome.done:
             metrics |= _test(program, splits, chosen, config)
             if run is not None and ranks.main:
+                keep(space, run.path)
                 genotype.save(run.genotype_path)
                 counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
-                run.finish({"genotype": genotype.hash, "metrics": metrics, "seconds": outcome.seconds, **counts})
+                counts |= {"selects": chosen.selects, "seconds": outcome.seconds}
+                run.finish({"genotype": genotype.hash, "metrics": metrics, **counts})
         ranks.barrier()
         return Retrained(
             program.model,
@@ -179,13 +193,6 @@ def _looked_over(config: SearchConfig | RetrainConfig, splits: Splits | None, ra
     return ranks.first(work)
 
 
-def _label(space: Space) -> str:
-    """Names a space that was handed over by what it offers: the order of options decides what a column means."""
-    tables = [(table.name, table.rows, table.columns) for table in space.tables]
-    told = repr((space.version, space.args, space.projection, tables))
-    return f"{space.name}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
-
-
 def _check_parts(config: SearchConfig, space: Space) -> None:
     """Unknown names are refused before a run folder is made."""
     method = config.method
@@ -198,8 +205,10 @@ def _check_parts(config: SearchConfig, space: Space) -> None:
         )
 
 
-def _classification(splits: Splits, smoothing: float = 0.0) -> Task:
-    return ImageClassification(splits.info.num_classes, smoothing=smoothing)
+def _task(splits: Splits, smoothing: float = 0.0) -> Task:
+    """The task that the data set names."""
+    found: Task = TASKS[splits.info.task](splits.info.num_classes, smoothing=smoothing)
+    return found
 
 
 def _loop(
@@ -227,7 +236,9 @@ def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainCo
 
 
 def _describe(info: ImageInfo) -> dict[str, Any]:
-    """What whoever uses the network must know of the data, in timm's terms."""
+    """What whoever uses the network must know of the data, in timm's terms where they are images."""
+    if info.task != ImageInfo.task:
+        return {"name": info.name, "task": info.task, "class_names": list(info.class_names)}
     return {
         "name": info.name,
         "mean": list(info.mean),

@@ -3,8 +3,8 @@
     output(x) = sum_v P(v) pad(layer_v(x)),    P(v) = prod_c p_c(v_c)
 
 over the joint values v of the layer's own choices, where layer_v reads as many of the first channels of x as it takes,
-and pad puts zeros behind its channels up to the widest that runs. Linear layers compute it as one layer with the weights
-sum_v P(v) pad(W_v), which is equal; others sum outputs. Where each choice runs one option, only that slice runs.
+and pad puts zeros behind its channels up to the widest that runs. Linear layers compute it as one layer with the
+weights sum_v P(v) pad(W_v), which is equal; others sum outputs. Where each choice runs one option, only its slice runs.
 """
 # B batch, C channels, H height, W width, V joint values
 
@@ -34,6 +34,10 @@ class Running:
 
     values: Setting
     p: Tensor | None
+
+    def weigh(self, y: Tensor) -> Tensor:
+        """The output times the probability."""
+        return y if self.p is None else self.p * y
 
 
 class Elastic(nn.Module):
@@ -80,8 +84,7 @@ class Elastic(nn.Module):
         running = self.running()
         if len(running) > 1:
             return self.mixed(x, running)
-        y = self.one(x, running[0].values)
-        return y if running[0].p is None else running[0].p * y
+        return running[0].weigh(self.one(x, running[0].values))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
         """The output of the layer that has these values."""
@@ -89,7 +92,7 @@ class Elastic(nn.Module):
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
         """The weighted sum over several joint values."""
-        return self.total([r.p * self.one(x, r.values) for r in running])
+        return self.total([r.weigh(self.one(x, r.values)) for r in running])
 
     def total(self, outputs: Sequence[Tensor]) -> Tensor:
         """The sum of outputs, narrower ones padded with zeros; larger images are averaged down to the smallest."""
@@ -97,7 +100,7 @@ class Elastic(nn.Module):
             return sum(outputs[1:], outputs[0])
         width = max(y.shape[self.axis] for y in outputs)
         if self.axis == 1 and outputs[0].dim() == 4:
-            size = min(tuple(y.shape[-2:]) for y in outputs)
+            size: Any = min(tuple(y.shape[-2:]) for y in outputs)
             outputs = [y if y.shape[-2:] == size else F.adaptive_avg_pool2d(y, size) for y in outputs]
         padded = [pad_channels(y, width, self.axis) for y in outputs]
         return sum(padded[1:], padded[0])

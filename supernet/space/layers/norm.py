@@ -42,6 +42,8 @@ class Norm(Elastic):
             raise SupernetError(f"Norm: axis={axis!r:.40} must be 1 (images) or -1 (tokens)")
         super().__init__(channels=channels, kind=kind)
         self.axis, self.affine = axis, affine
+        if any(not isinstance(s["channels"], int) or s["channels"] < 1 for s in self.settings):
+            raise SupernetError("Norm: channels must be whole numbers of 1 or more")
         kinds = list(dict.fromkeys(setting["kind"] for setting in self.settings))
         for name in kinds:
             if name not in KINDS:
@@ -57,23 +59,23 @@ class Norm(Elastic):
         if kind == "none":
             return x
         norm: Any = self.norms[kind]
-        scale: Any = [None if t is None else t[:width] for t in (norm.weight, norm.bias)]
+        weight, bias = (None if t is None else t[:width] for t in (norm.weight, norm.bias))
         if kind == "batch":
-            return _batch_norm(x, norm, *scale)
+            return _batch_norm(x, norm, weight, bias)
         if kind == "group":
-            return F.group_norm(x, gcd(GROUPS, width), *scale, norm.eps)
+            return F.group_norm(x, gcd(GROUPS, width), weight, bias, norm.eps)
         if self.axis == -1:
-            return F.layer_norm(x, (width,), *scale, norm.eps)
-        return F.layer_norm(x.permute(0, 2, 3, 1), (width,), *scale, norm.eps).permute(0, 3, 1, 2)
+            return F.layer_norm(x, (width,), weight, bias, norm.eps)
+        return F.layer_norm(x.permute(0, 2, 3, 1), (width,), weight, bias, norm.eps).permute(0, 3, 1, 2)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
         """Batch norms of several widths are one, each channel weighed by the widths that have it."""
         batch = [r for r in running if r.values["kind"] == "batch"]
-        outputs = [r.p * self.one(x, r.values) for r in running if r.values["kind"] != "batch"]  # type: ignore[operator]
+        outputs = [r.weigh(self.one(x, r.values)) for r in running if r.values["kind"] != "batch"]
         if batch:
             widest = max(batch, key=lambda r: r.values["channels"]).values
             y = self.one(x, widest)
-            shares = [pad_channels(_like(r.p, y).expand(r.values["channels"]), y.shape[1], -1) for r in batch]
+            shares = [pad_channels(r.weigh(y.new_ones(r.values["channels"])), y.shape[1], -1) for r in batch]
             outputs.append(y * sum(shares[1:], shares[0])[:, None, None])
         return self.total(outputs)
 
@@ -109,7 +111,3 @@ def _batch_norm(x: Tensor, norm: Any, weight: Tensor | None, bias: Tensor | None
     mean = norm.running_mean[:width] if keep and norm.running_mean is not None else None
     var = norm.running_var[:width] if keep and norm.running_var is not None else None
     return F.batch_norm(x, mean, var, weight, bias, use_batch, momentum, norm.eps)
-
-
-def _like(p: Tensor | None, y: Tensor) -> Tensor:
-    return y.new_ones(1) if p is None else p.to(y.dtype).reshape(1)

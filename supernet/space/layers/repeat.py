@@ -50,16 +50,12 @@ class Repeat(Elastic):
         return x
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        weights = {r.values["count"]: r.p for r in running}
-        if len(weights) < len(running):  # derived counts may agree
-            return super().mixed(x, running)
-        outputs = [weights[0] * x] if 0 in weights else []  # type: ignore[operator]
+        outputs = [r.weigh(x) for r in running if r.values["count"] == 0]
         for i, block in self.blocks():
-            if i >= max(weights):
+            if all(r.values["count"] <= i for r in running):
                 break
             x = block(x)
-            if i + 1 in weights:
-                outputs.append(weights[i + 1] * x)  # type: ignore[operator]
+            outputs += [r.weigh(x) for r in running if r.values["count"] == i + 1]
         return self.total(outputs)
 
     def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:

@@ -45,7 +45,7 @@ class Resize(Elastic):
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
         largest = max(r.values["size"] for r in running)
-        return self.total([r.p * resized(self.one(x, r.values), largest) for r in running])  # type: ignore[operator]
+        return self.total([r.weigh(resized(self.one(x, r.values), largest)) for r in running])
 
     def stock(self, setting: Setting) -> nn.Module:
         return ResizeTo(setting["size"])
