@@ -231,6 +231,17 @@ def test_a_branch_may_use_what_is_decided_above_it() -> None:
     assert net(torch.randn(2, 4, 5, 5, dtype=torch.float64)).shape == (2, 4, 5, 5)
 
 
+def test_a_value_may_be_set_behind_what_uses_it() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            width = Choice([2, 4])
+            self.rows = Repeat(lambda i: Conv2d(4 if i == 0 else width, width, 3), Choice([1, 2]))
+            self.width = width
+
+    assert [path for path, _ in walk(Space(Net).root)] == ["width", "rows/count"]
+
+
 def test_arguments_of_the_network_are_arguments_of_the_supernet() -> None:
     class Net(nn.Module):
         def __init__(self, wide: int = 4, *, num_classes: int = 10, in_chans: int = 3) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from zoo_small import SMALL as MACRO
+from zoo_small import small_space
 
 import supernet.timm_models  # noqa: F401  # registers the names
+from supernet.cost import flops
 from supernet.errors import SupernetError
 from supernet.export import export_model, fresh, verify_export
 from supernet.network import Supernet, build, build_from
@@ -127,6 +131,8 @@ def test_the_card_claims_what_was_measured_and_no_more(model: nn.Module, folder:
     assert 'timm.create_model("local-dir:' in card and "import supernet.timm_models" in card
     parameters = sum(p.numel() for p in opened(folder).parameters())
     assert f"{parameters:,} parameters" in card
+    macs = flops(CELL, image=(3, 24, 24), channels=4, layers=4, num_classes=5) // 2
+    assert f"{macs:,} multiply-adds for an image of 3x24x24" in card
     bare = build(CELL, channels=4, layers=3)
     silent = (
         export_model(bare, CELL, tmp_path / "m", arguments={"channels": 4, "layers": 3}) / "README.md"
@@ -165,6 +171,39 @@ def test_other_networks(stem: str, tmp_path: Path) -> None:
     one = opened(folder, in_chans=1)
     assert one.get_submodule(one.pretrained_cfg["first_conv"]).in_channels == 1
     assert one(X[:, :1]).shape == (4, 10)
+
+
+@pytest.mark.parametrize("name", MACRO)
+def test_macro_spaces(name: str, tmp_path: Path) -> None:
+    """Their networks open to the same bits, and fine-tuning changes the first convolution and the classifier alone."""
+    genotype, x = small_space(name).sample(random.Random(4)), X[:, :, :16, :16]
+    arguments = {"num_classes": 5, "drop_path_rate": 0.1, **MACRO[name][1]}
+    net: Any = build(genotype, seed=1, **arguments)
+    net.train()(x)
+    folder = export_model(net, genotype, tmp_path / "m", arguments=arguments)
+    assert torch.equal(opened(folder)(x), net.eval()(x))
+    weights, mine = load_file(folder / "model.safetensors"), opened(folder, num_classes=3, in_chans=1)
+    cfg = mine.pretrained_cfg
+    state = mine.state_dict()
+    changed = {key.rpartition(".")[0] for key in weights if not torch.equal(state[key], weights[key])}
+    assert changed == {cfg["first_conv"], cfg["classifier"]} and mine(x[:, :1]).shape == (4, 3)
+    config = json.loads((folder / "config.json").read_text())["pretrained_cfg"]  # older versions of timm read it here
+    assert (config["first_conv"], config["classifier"]) == (cfg["first_conv"], cfg["classifier"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MACRO)
+def test_macro_spaces_in_a_fresh_process(name: str, tmp_path: Path) -> None:
+    net, genotype = Supernet(small_space(name), seed=0, **MACRO[name][1]).discretize()
+    folder = export_model(net, genotype, tmp_path / "m", arguments=MACRO[name][1])
+    assert verify_export(folder, net, X[:, :, :16, :16]) == 0.0
+
+
+def test_a_folder_names_no_weights_to_download(tmp_path: Path) -> None:
+    """A network that began from timm's weights holds its own now."""
+    genotype = small_space("timm_resnet_width").sample(random.Random(4))
+    folder = export_model(build(genotype), genotype, tmp_path / "m", arguments={"pretrained": True})
+    assert "pretrained" not in json.loads((folder / "config.json").read_text())["model_args"]
 
 
 def test_a_discretised_network_keeps_the_shared_weights(tmp_path: Path) -> None:
@@ -246,6 +285,25 @@ HOSTILE: list[dict[str, Any]] = [
     {"genotype": {"schema": 1, "space": "darts", "version": 1, "decisions": {}, "args": {"nodes": 10**9}}},
     {"genotype": {"schema": 1, "space": "darts", "version": 1, "decisions": {"x": 1}, "args": {"operations": "ab"}}},
     {"genotype": {"schema": 1, "space": "__import__('os').system('touch owned')", "version": 1, "decisions": {}}},
+    {
+        "genotype": {
+            "schema": 1,
+            "space": "timm_resnet_width",
+            "version": 1,
+            "decisions": {},
+            "args": {"backbone": "hf-hub:a/b"},
+        }
+    },
+    {
+        "genotype": {
+            "schema": 1,
+            "space": "mobilenetv3_like",
+            "version": 1,
+            "decisions": {},
+            "args": {"depths": [10**9]},
+        }
+    },
+    {"genotype": {"schema": 1, "space": "autoformer_tiny", "version": 1, "decisions": {}, "args": {"dims": [[8]]}}},
     {"genotype": 10**9},
     {"channels": 10**9},
     {"layers": 10**9},

@@ -8,6 +8,8 @@ import timm
 import torch
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
+from zoo_small import SMALL as MACRO
+from zoo_small import small_space
 
 import supernet.timm_models as timm_models
 from supernet.errors import SupernetError
@@ -18,9 +20,13 @@ from supernet.space import get_space, published
 NAMES = timm.list_models("sn_*")
 SMALL: dict[str, Any] = {"channels": 4, "layers": 3, "num_classes": 7}
 NB201 = get_space("nasbench201").sample(random.Random(1))
-# Every entry, and the one entry that takes any genotype with one of another macro structure.
+# Every entry, and the one entry that takes any genotype with those of other macro structures.
 CASES: dict[str, dict[str, Any]] = dict.fromkeys(NAMES, SMALL) | {
-    "sn_cellnet/nasbench201": {"genotype": NB201, "channels": 4, "cells_per_stage": 2, "num_classes": 7}
+    "sn_cellnet/nasbench201": {"genotype": NB201, "channels": 4, "cells_per_stage": 2, "num_classes": 7},
+    **{
+        f"sn_cellnet/{name}": {"genotype": small_space(name).sample(random.Random(2)), "num_classes": 7, **arguments}
+        for name, (_, arguments) in MACRO.items()
+    },
 }
 
 
@@ -28,11 +34,16 @@ def create(case: str, **kwargs: Any) -> Any:
     return timm.create_model(case.partition("/")[0], **(CASES[case] | kwargs))
 
 
-def images(channels: int = 3, batch: int = 2, size: int = 32) -> Tensor:
+def images(channels: int = 3, batch: int = 2, size: int = 16) -> Tensor:
     return torch.randn(batch, channels, size, size)
 
 
 cases = pytest.mark.parametrize("case", CASES)
+TOKENS = "sn_cellnet/autoformer_tiny"  # its features are tokens, pooled by the class token
+TIMMS_OWN = "sn_cellnet/timm_resnet_width"  # a network of timm's class ResNet, whose tests are timm's
+# The blocks behind which the resolution changes, or the network ends.
+LAST = {"nasbench201": [1, 4, 7], "nas_bench_macro": [1, 4, 7], "mobilenetv3_like": [0, 1], "autoformer_tiny": [0]}
+our_cases = pytest.mark.parametrize("case", [case for case in CASES if case != TIMMS_OWN])
 
 
 def test_the_names() -> None:
@@ -65,12 +76,12 @@ def test_forward_is_features_then_head(case: str) -> None:
     model, x = create(case).eval(), images()
     features = model.forward_features(x)
     logits = model(x)
-    assert features.shape[:2] == (2, model.num_features) and features.dim() == 4
+    assert (len(features), features.shape[2 if case == TOKENS else 1]) == (2, model.num_features)
     assert logits.shape == (2, 7)
     assert torch.equal(logits, model.forward_head(features))
     pooled = model.forward_head(features, pre_logits=True)
     assert torch.equal(model.get_classifier()(pooled), logits)
-    torch.testing.assert_close(pooled, features.mean(dim=(2, 3)))
+    torch.testing.assert_close(pooled, features[:, 0] if case == TOKENS else features.mean(dim=(2, 3)))
     assert model.head_hidden_size == pooled.shape[1]
 
 
@@ -92,7 +103,7 @@ def test_heads_can_be_changed(case: str) -> None:
     model, x = create(case).eval(), images()
     model.reset_classifier(3)
     assert model(x).shape == (2, 3) and model.num_classes == 3
-    model.reset_classifier(4, "catavgmax")
+    model.reset_classifier(4, "avg" if case == TOKENS else "catavgmax")
     assert model(x).shape == (2, 4)
     model.reset_classifier(0, "avg")
     assert isinstance(model.get_classifier(), nn.Identity)
@@ -104,18 +115,18 @@ def test_heads_can_be_changed(case: str) -> None:
     assert torch.equal(bare(x), model(x))
 
 
-@cases
+@our_cases
 def test_features(case: str) -> None:
     """Each map equals the one that a hand-written pass over the modules finds; the shapes are those announced."""
     torch.manual_seed(1)
     model, x = create(case).eval(), images()
     maps = []
-    if case == "sn_cellnet/nasbench201":
+    if "/" in case:
         state = model.stem(x)
-        for cell in model.cells:
-            state = cell(state)
-            maps.append(state)
-        last_of_stage = [maps[1], maps[4], maps[7]]  # two cells a stage, a reduction between stages
+        for block in getattr(model, model.trunk):
+            state = block(state)
+            maps.append(model.as_map(state))
+        last_of_stage = [maps[i] for i in LAST[case.partition("/")[2]]]
     else:
         before, state = model.stem(x)
         for cell in model.cells:
@@ -125,20 +136,21 @@ def test_features(case: str) -> None:
     found = create(case, features_only=True)
     found.model.load_state_dict({k: v for k, v in model.state_dict().items() if k in found.model.state_dict()})
     outputs = found.eval()(x)
-    assert len(outputs) == 3
+    assert len(outputs) == len(last_of_stage)
     for output, expected, info in zip(outputs, last_of_stage, model.feature_info, strict=True):
         assert torch.equal(output, expected)
         assert output.shape[1] == info["num_chs"]
-        assert output.shape[2] == -(-32 // info["reduction"])
+        assert output.shape[2] == -(-16 // info["reduction"])
     assert found.feature_info.channels() == [info["num_chs"] for info in model.feature_info]
     features, listed = model.forward_intermediates(x, indices=[-1], norm=True)
-    assert torch.equal(features, model.forward_features(x)) and torch.equal(listed[0], features)
+    assert torch.equal(features, model.forward_features(x)) and torch.equal(listed[0], model.as_map(features))
 
 
-@cases
-def test_early_features_need_no_later_cells(case: str) -> None:
-    model = create(case, features_only=True, out_indices=(1,))
-    assert len(model.model.cells) < len(create(case).cells)
+@our_cases
+def test_early_features_need_no_later_blocks(case: str) -> None:
+    model = create(case, features_only=True, out_indices=(0,))
+    if case != TOKENS:  # which has one resolution
+        assert len(getattr(model.model, model.model.trunk)) < len(getattr(create(case), model.model.trunk))
     (output,) = model(images())
     assert output.shape[1] == model.feature_info.channels()[0]
     output.sum().backward()
@@ -158,21 +170,23 @@ def test_checkpointing_changes_no_gradient(case: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-@cases
+@our_cases
 def test_layer_wise_learning_rates(case: str) -> None:
     model = create(case)
     optimiser = create_optimizer_v2(model, "sgd", lr=0.1, weight_decay=0.01, layer_decay=0.75)
     scale = {p: group["lr_scale"] for group in optimiser.param_groups for p in group["params"]}
     decay = {p: group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
-    groups = len(model.cells) + 2  # the stem, one a cell, the head
-    if case == "sn_cellnet/nasbench201":
-        groups -= sum(not list(cell.parameters()) for cell in model.cells)
+    blocks = list(getattr(model, model.trunk))
+    if case in (TOKENS, "sn_cellnet/mobilenetv3_like"):  # rows of blocks
+        blocks = [block for stage in blocks for block in stage]
+    groups = 2 + sum(any(True for _ in block.parameters()) for block in blocks)  # the stem, the head, one a block
     expected = [0.75**i for i in reversed(range(groups))]
     assert sorted(set(scale.values())) == pytest.approx(expected)
     assert scale[next(model.stem.parameters())] == pytest.approx(expected[0])
     assert scale[model.classifier.weight] == 1.0
-    assert scale[next(model.cells[-1].parameters())] == pytest.approx(0.75)
-    assert all(decay[p] == (0.01 if p.dim() > 1 else 0.0) for p in model.parameters())
+    assert scale[[p for block in blocks for p in block.parameters()][-1]] == pytest.approx(0.75)
+    never = {model.get_parameter(name) for name in model.no_weight_decay()}
+    assert all(decay[p] == (0.01 if p.dim() > 1 and p not in never else 0.0) for p in model.parameters())
 
 
 def test_coarse_groups_are_the_resolutions() -> None:

@@ -109,9 +109,9 @@ def _refuse_twins(options: nn.ModuleDict) -> None:
 
 
 def _form(module: nn.Module) -> Any:
-    """What a module is, but for the values of its weights."""
+    """What a module is, but for the values of its weights; of its children each tells its own part."""
     plain = tuple((k, v) for k, v in sorted(vars(module).items()) if k not in _OF_EVERY_MODULE)
-    own = {**module._parameters, **module._buffers}
-    tensors = tuple((k, None if t is None else tuple(t.shape)) for k, t in own.items())
-    children = tuple((k, None if m is None else _form(m)) for k, m in module._modules.items())
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    tensors = tuple((name, tuple(tensor.shape)) for name, tensor in own)
+    children = tuple((name, _form(child)) for name, child in module.named_children())
     return type(module), module.extra_repr(), repr(plain), tensors, children

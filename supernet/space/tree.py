@@ -101,7 +101,9 @@ class _Reader:
     def read(self, module: nn.Module, prefix: str, branch: Branch) -> list[_Node]:
         """The nodes below `module` that `branch` opens directly."""
         found: list[_Node] = []
-        for name, child in module.named_children():
+        # A module's own values first, wherever they were set: its other children may use them.
+        children = sorted(module.named_children(), key=lambda item: not isinstance(item[1], ValueChoice))
+        for name, child in children:
             path = f"{prefix}{name}"
             if isinstance(child, Choice):
                 found += self._module_choice(child, path, branch)

@@ -67,14 +67,16 @@ class _Sum(nn.Module):
         return sum(outputs[1:], outputs[0])
 
 
-def decide(net: nn.Module, space: Space, genotype: Genotype, *, fresh: bool = False) -> nn.Module:
-    """A copy of `net` in which each choice is replaced by what `genotype` takes, weights kept.
+def decide(net: nn.Module, space: Space, genotype: Genotype) -> nn.Module:
+    """A copy of `net` in which each choice is replaced by what `genotype` takes, weights kept."""
+    return _decided(copy.deepcopy(net), space, genotype, fresh=False)
 
-    `fresh` draws the weights of layers with undecided arguments anew, as their decided sizes ask for.
-    """
+
+def _decided(net: nn.Module, space: Space, genotype: Genotype, *, fresh: bool) -> nn.Module:
+    """`net` itself; `fresh` draws the weights of undecided layers anew, as their decided sizes ask for."""
     active = space.active(genotype)
-    holder = nn.ModuleDict({"net": copy.deepcopy(net)})
-    taken = {choice: [column for _, column in active[site]] for site, choice in all_choices(holder["net"])}
+    holder = nn.ModuleDict({"net": net})
+    taken = {choice: [column for _, column in active[site]] for site, choice in all_choices(net)}
     _Decider(taken, fresh).replace(holder)
     return holder["net"]
 
@@ -137,7 +139,7 @@ def _made(space: Space, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
-    return decide(_made(space, arguments), space, genotype, fresh=True)
+    return _decided(_made(space, arguments), space, genotype, fresh=True)
 
 
 def _of(space: Space) -> Macro:

@@ -17,7 +17,7 @@ class FormError(SupernetError):
 
 def brief(value: Any, most: int = 60) -> str:
     """`value` as it is shown in a message."""
-    shown = repr(value[:most] if isinstance(value, str | list) else value)
+    shown = " ".join(repr(value[:most] if isinstance(value, str | list) else value).split())  # a module's has lines
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 

@@ -1,0 +1,53 @@
+"""Every space of the zoo from the command line: a search of two epochs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from supernet.cli import main
+from supernet.space import SPACES, Genotype, space_of
+
+# Space -> overrides that make it small enough for a test; digits unless they name other data.
+SMALL = {
+    "darts": ["network.channels=4", "network.layers=3", "space.args.nodes=2"],
+    "nasbench201": ["network.channels=4", "network.cells_per_stage=1"],
+    "nasnet": ["network.channels=4", "network.layers=1", "data.limit=32"],
+    "s1": ["network.channels=4", "network.layers=3"],
+    "s2": ["network.channels=4", "network.layers=3"],
+    "s3": ["network.channels=4", "network.layers=3"],
+    "s4": ["network.channels=4", "network.layers=3"],
+    "nas_bench_macro": ["network.channels=4", "network.features=16"],
+    "mobilenetv3_like": ["space.args.widths=[8,16]", "space.args.depths=[1,2]", "network.features=16"],
+    "autoformer_tiny": [
+        "space.args.dims=[16,24]", "space.args.depths=[1,2]", "space.args.heads=[1,2]", "network.head_dim=8",
+    ],
+    "timm_resnet_width": ["space.args.backbone=test_resnet", "space.args.sizes=[8,12]"],
+    "grammar": [],
+    "darts_rnn": ["data=text", "network.hidden=16", "data.kwargs.length=12", "space.args.nodes=3"],
+}  # fmt: skip
+
+
+def test_every_space_is_searched_here() -> None:
+    assert set(SMALL) == set(SPACES), "enter the new space in SMALL"
+
+
+def run(*argv: str, root: Path) -> Path:
+    """The run folder of a stage that must succeed."""
+    before = set(root.iterdir()) if root.is_dir() else set()
+    assert main([*argv, f"run.root={root}", "epochs=2", "batch_size=16"]) == 0
+    (folder,) = {path for path in root.iterdir() if (path / "result.json").is_file()} - before
+    return folder
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_search_of_two_epochs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limit = [] if "data.limit=32" in SMALL[name] else ["data.limit=64"]
+    folder = run("search", f"space={name}", *limit, *SMALL[name], root=tmp_path)
+    genotype = Genotype.load(folder / "genotype.json")
+    assert genotype.space == name and genotype.origin["epochs"] == 2
+    space_of(genotype).validate(genotype)
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    entropies = [line["alpha/entropy"] for line in epochs if "alpha/entropy" in line]
+    assert len(entropies) == 2 and min(entropies) > 0
+    assert "supernet retrain" in capsys.readouterr().out
