@@ -142,3 +142,32 @@ def test_a_workers_error_is_one_line(
     assert step.main(["--repeats", "1"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_the_script_of_latencies(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its result is well formed; what it says about this machine is no test's business."""
+    monkeypatch.syspath_prepend(root)
+    from benchmarks import latency
+
+    tiny = {"channels": 2, "batch": 1, "size": 8, "networks": 3, "calibration": 2, "rounds": 1, "json": tmp_path}
+    assert latency.main([*(f"--{name}={value}" for name, value in tiny.items()), "--spaces", "nas_bench_macro"]) == 0
+    (path,) = tmp_path.iterdir()
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert path.name == f"latency-{result['hardware']['name']}.json" and result["settings"]["networks"] == 3
+    (found,) = result["results"]
+    assert found["space"] == "nas_bench_macro" and len(set(found["genotypes"])) == 3
+    assert [len(found[key]) for key in ("measured", "predicted", "sums")] == [3, 3, 3]
+    assert min(found["measured"] + found["predicted"]) > 0 and -1 <= found["spearman"] <= 1
+    assert "nas_bench_macro" in capsys.readouterr().out
+    assert latency.main(["--spaces", "dart"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown space 'dart'; did you mean 'darts'")
+
+
+def test_ranks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(root)
+    from benchmarks import latency
+
+    assert latency.spearman([1.0, 2.0, 4.0, 3.0], [10.0, 20.0, 80.0, 70.0]) == pytest.approx(1)
+    assert latency.spearman([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]) == pytest.approx(1 - 6 * 2 / (4 * 15))

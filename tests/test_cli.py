@@ -67,12 +67,12 @@ def test_the_surface_is_this() -> None:
     """A new stage or top-level setting is a promise to users: it is entered here on purpose."""
     from supernet.cli.settings import SCHEMAS
 
-    assert set(cli.STAGES) == {"search", "retrain", "export", "demo"}
+    assert set(cli.STAGES) == {"search", "retrain", "export", "draw", "demo"}
     shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
     shared |= {"log", "guard"}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in SCHEMAS.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor"},
-        "retrain": shared | {"genotype", "recipe", "val_fraction"},
+        "retrain": shared | {"genotype", "allow", "recipe", "val_fraction"},
         "export": {"run", "to"},
     }
 
@@ -115,7 +115,8 @@ print({"torch", "timm"} & set(sys.modules))
     done = outside(sys.executable, "-m", "supernet", "serach", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr == "error: unknown stage 'serach'; did you mean 'search'? Allowed: demo, export, retrain, search\n"
+        done.stderr
+        == "error: unknown stage 'serach'; did you mean 'search'? Allowed: demo, draw, export, retrain, search\n"
     )
 
 
@@ -274,7 +275,7 @@ def test_the_next_command_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatc
         ("search --cfg all --resolve", "hydra:"),
         ("retrain --cfg job recipe=timm_modern", "opt: lamb"),
         ("export --cfg job", "run: ''"),
-        ("search --help", "space: darts, nasbench201"),
+        ("search --help", "space: autoformer_tiny, darts"),
         ("search --info defaults", "space/darts"),
         ("search --info searchpath", "pkg://supernet.conf"),
         ("search --hydra-help", "--multirun"),

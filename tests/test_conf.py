@@ -45,14 +45,20 @@ def test_the_groups_are_these() -> None:
     found = {f"{path.parent.name}/{path.stem}" if path.parent != CONF else path.stem for path in FILES}
     assert found == {
         "common", "search", "retrain", "export",
-        "space/darts", "space/nasbench201",
+        "space/darts", "space/darts_rnn", "space/nasbench201", "space/nasnet", "space/s1", "space/s2", "space/s3",
+        "space/s4",
+        "space/autoformer_tiny", "space/grammar", "space/mobilenetv3_like", "space/nas_bench_macro",
+        "space/timm_resnet_width",
         "data/digits", "data/cifar10", "data/cifar100", "data/mnist", "data/fashion_mnist", "data/svhn", "data/folder",
-        "data/timm",
+        "data/text", "data/timm",
         "method/darts_first_order", "method/darts_second_order", "method/darts_exact",
-        "recipe/digits", "recipe/darts_cifar", "recipe/darts_imagenet", "recipe/timm_modern",
-        "network/small", "network/darts_cifar", "network/darts_imagenet", "network/nasbench201",
+        "recipe/digits", "recipe/darts_cifar", "recipe/darts_imagenet", "recipe/darts_rnn", "recipe/timm_modern",
+        "network/small", "network/darts_cifar", "network/darts_imagenet", "network/darts_rnn", "network/nasbench201",
+        "network/robust_darts",
+        "network/autoformer_tiny", "network/grammar", "network/mobilenetv3_like", "network/nas_bench_macro",
+        "network/timm_resnet_width",
         "experiment/darts_cifar10_search", "experiment/darts_cifar10_retrain", "experiment/darts_imagenet_retrain",
-        "experiment/nasbench201_cifar10_search",
+        "experiment/darts_rnn_text_search", "experiment/nasbench201_cifar10_search",
     }  # fmt: skip
 
 
@@ -141,7 +147,7 @@ def test_spaces_repeat_the_arguments_of_their_factories() -> None:
 )
 def test_networks_take_the_keys_that_the_files_give(stage: str, group: str, kind: str) -> None:
     for name in options(group):
-        space = get_space("nasbench201" if name == "nasbench201" else "darts")
+        space = get_space(name if name in SPACES else "darts")
         taken = inspect.signature(getattr(macro_of(space), kind)).parameters
         assert set(settings(stage, f"{group}={name}").network) <= set(taken)
 

@@ -17,12 +17,14 @@ from supernet.train.config import DataConfig, RetrainConfig, RunConfig, SearchCo
 from supernet.train.device import autocast, available, pick, seed_everything, synchronise, versions
 from supernet.train.run import RunFolder, data_label, identity
 
-FREE = {"device", "data.root", "data.workers", "data.download", "genotype"}
+FREE = {"device", "data.root", "data.workers", "data.download", "genotype", "space.allow", "allow"}
 FREE_GROUPS = ("run.", "checkpoint.", "log.", "guard.")
 # Values that differ from every default and that the checks of the dataclasses allow.
 OTHER = {
     "amp": "bf16",
     "run.allow_changes": ["epochs"],
+    "allow": ["mypkg"],
+    "space.allow": ["mypkg"],
     "weights.min_lr": 0.002,
     "data.in_chans": 3,
     "alpha_share": 0.25,
