@@ -140,7 +140,8 @@ def mobilenetv3_like(
     expansions: Sequence[int] = (3, 4, 6),
 ) -> Space:
     """The space of networks with a stage for each of `widths` (at most five), which `factors` multiply."""
-    check_options(widths=widths, factors=factors, expansions=expansions)
+    check_options(widths=widths)
+    check_options(16, factors=factors, expansions=expansions)
     check_options(50, kernels=kernels)
     check_options(8, depths=depths)  # of five stages: deeper ones take seconds to build
     if len(widths) > len(STRIDES):
