@@ -18,7 +18,7 @@ import hostile
 import pytest
 import torch
 from hostile_lines import EVIL, LINES, words
-from watched import watch
+from watched import watch, watchable
 from zoo_small import SMALL
 
 from supernet.cli import main
@@ -29,7 +29,7 @@ from supernet.space import Genotype, space_of
 from supernet.space.form import load_space
 from supernet.space.space import Space
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux' /proc")
+pytestmark = pytest.mark.skipif(not watchable(), reason="this system does not tell the memory that a case took")
 CANARY = "open('canary.struck', 'w').close()\ndef strike(*a, **k):\n    import canary\n"
 
 

@@ -21,7 +21,7 @@ from forked import ended, fork
 
 from supernet.errors import SupernetError
 
-__all__ = ["Accepts", "watch"]
+__all__ = ["Accepts", "watch", "watchable"]
 
 Accepts = Callable[[Any], None]  # raises SupernetError for what it refuses
 MOST_SECONDS = 2.0  # of the processor
@@ -69,6 +69,15 @@ def _memory(key: str) -> int:
     """A size of this process in bytes: VmRSS, or VmHWM, the largest since the last reset."""
     text = Path("/proc/self/status").read_text()
     return int(re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)[1]) << 10  # type: ignore[index]
+
+
+def watchable() -> bool:
+    """Whether this system tells the largest memory since a moment: Linux does, some sandboxes do not."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _memory("VmHWM") > 0 and _memory("VmSize") > 0
+    except (OSError, TypeError):
+        return False
 
 
 def _too_long(*_: object) -> None:
