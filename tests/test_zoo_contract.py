@@ -1,4 +1,4 @@
-"""What holds for every space of the zoo, entered or not yet written: SIZES must name them all."""
+"""What holds for every space of the zoo, and is held for a new one as soon as it is registered."""
 # E edges, O operations
 
 import random
@@ -15,7 +15,7 @@ from supernet.space import SPACES
 from supernet.space.layers import Elastic
 from supernet.space.undecided import Undecided
 
-# Space -> (arguments of the space, arguments of the network), small enough for a test.
+# Space -> (arguments of the space, arguments of the network), where its own sizes are too large for a test.
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **SMALL,
     "darts": ({"nodes": 2}, {"channels": 4, "layers": 3}),
@@ -28,7 +28,7 @@ SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def supernet(name: str) -> Supernet:
-    args, sizes = SIZES[name]
+    args, sizes = SIZES.get(name, ({}, {}))
     return Supernet(get_space(name, **args), seed=0, num_classes=5, **sizes).double()
 
 
@@ -37,10 +37,6 @@ def inputs(name: str) -> Tensor:
     if name == "darts_rnn":
         return torch.randint(5, (2, 4), generator=generator)
     return torch.randn(2, 3, 16, 16, generator=generator, dtype=torch.float64)
-
-
-def test_every_space_has_sizes_here() -> None:
-    assert set(SIZES) == set(SPACES), "enter the new space in SIZES"
 
 
 @pytest.mark.parametrize("name", SPACES)
