@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo_small import SMALL, small_space
 
 import supernet
 from supernet.errors import SupernetError
@@ -197,3 +198,30 @@ def test_second_order_repeats_the_draws_of_dropout() -> None:
         torch.manual_seed(2)
         estimates[name] = torch.cat([g.flatten() for g in step.alpha_gradients(batch, batch)[1]])
     torch.testing.assert_close(estimates["finite_difference"], estimates["exact"], rtol=1e-2, atol=1e-6)
+
+
+def test_widths_that_do_not_fit_together_are_found_before_the_search() -> None:
+    """Mixed, every width is the largest; decided, two choices that should be one part."""
+
+    class Widths(nn.Module):
+        def __init__(self, num_classes: int = 4) -> None:
+            super().__init__()
+            self.a = supernet.Conv2d(1, supernet.Choice([4, 8]), 3)
+            self.b = supernet.Conv2d(supernet.Choice([4, 8]), num_classes, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x)).mean((2, 3))
+
+    with pytest.raises(SupernetError, match=r"decided as .* does not run: Conv2d takes . channels") as error:
+        supernet.search(Widths, images(24), epochs=1, batch_size=8, **QUIET)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_like", "autoformer_tiny"])
+def test_exact_second_order_runs_on_layers_of_the_language(name: str) -> None:
+    space = small_space(name)
+    network = SMALL[name][1] | ({"image_size": 8} if name == "autoformer_tiny" else {})
+    found = supernet.search(
+        space, images(16), method="darts_exact", epochs=1, batch_size=4, network=network, **QUIET
+    )  # fmt: skip
+    assert found.done

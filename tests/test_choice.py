@@ -283,6 +283,13 @@ def test_options_that_differ_in_more_than_numbers() -> None:
         (lambda: Choice({}), "at least one option"),
         (lambda: Choice([nn.Identity], k=2), "1 <= k <= options"),
         (lambda: Choice([nn.Identity], k=0), "1 <= k <= options"),
+        (lambda: Choice([nn.Identity, nn.ReLU], k=1.5), "1 <= k <= options"),
+        (lambda: Choice([(nn.Conv2d, 3), nn.ReLU]), "option '0' cannot be made"),
+        (lambda: Supernet(Space(Nested), seed="a"), "seed='a' must be a whole number"),
+        (
+            lambda: Supernet(Space(partial(nn.Sequential, Choice(scales(2, 3), share="keys")))),
+            "'keys' has a name that torch keeps",
+        ),
         (lambda: Choice({"a.b": nn.Identity}), r"without '/' and '\.'"),
         (lambda: Choice({"a/b": nn.Identity}), r"without '/' and '\.'"),
         (lambda: Choice({"": nn.Identity}), "non-empty"),
@@ -332,6 +339,18 @@ def test_a_network_that_is_a_choice_is_named_so() -> None:
     """The outermost module cannot be replaced from inside: the message must say what to do."""
     with pytest.raises(SupernetError, match="Choice"):
         Supernet(Space(partial(Choice, scales(2, 3))))
+
+
+@pytest.mark.parametrize("order", [("relu", "skip"), ("skip", "relu")])
+def test_an_option_that_works_in_place_is_refused(order: tuple[str, ...]) -> None:
+    """It would change what the options behind it read, without any error of torch's."""
+    options = {"relu": lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 3, 1)), "skip": nn.Identity}
+    net = supernet(lambda: nn.Sequential(Choice({name: options[name] for name in order})))
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    with pytest.raises(SupernetError, match="option 'relu' of a Choice changes its input in place"):
+        net(x)
+    net.activate(net.space.genotype({"0": "relu"}))
+    assert net(x).shape == x.shape, "alone it does no harm"
 
 
 def test_nothing_stays_behind_after_a_forward() -> None:

@@ -148,6 +148,12 @@ def test_nothing_is_drawn() -> None:
         (lambda g: flops(g, image=(3, 0, 8)), "must be whole numbers of 1 or more"),
         (lambda g: flops(g, image=(1, 8, 8), in_chans=3), "in_chans=3 and an image of 1 channels"),
         (lambda g: flops(g, image=(3, 8)), "read images"),
+        (lambda g: flops(g, image=3), "image=3 and batch=1 must be whole numbers"),
+        (lambda g: flops(g, space="darts"), "not 'darts'; use get_space"),
+        (
+            lambda g: flops(get_space("nas_bench_macro").sample(random.Random(0)), image=(3, 8)),
+            r"'nas_bench_macro' fails on an input of shape \(1, 3, 8\): ",
+        ),
         (lambda g: flops(g, channels=0), "channels=0"),
         (lambda g: flops(g, space=get_space("nasnet")), "genotype of space 'darts'"),
     ],

@@ -97,9 +97,37 @@ class Deep(nn.Module):
         return self.blocks(x)
 
 
+class Partly(nn.Module):
+    """A depth of a fixed and an open choice, 2 or 3 blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        always = Choice([1, 2], mark="fixed", default=2)
+        self.blocks = Repeat(lambda: nn.Conv2d(3, 3, 1), always + Choice([0, 1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)
+
+
+class Rest(nn.Module):
+    """Twelve channels, divided: where one part is at its widest, the other does not fit the widest layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = Choice([4, 8])
+        self.one, self.rest = Conv2d(3, width, 1), Conv2d(3, 12 - width, 1)
+        self.ends = nn.ModuleList([Conv2d(width, 2, 1), Conv2d(12 - width, 2, 1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ends[0](self.one(x)) + self.ends[1](self.rest(x))
+
+
 NETS = {"images": Images, "tokens": Tokens, "deep": Deep}
 ALL: dict[str, tuple[Callable[[], Space], dict[str, Any]]] = {
-    **{name: (partial(Space, net), {}) for name, net in (NETS | {"hydra": Hydra}).items()},
+    **{
+        name: (partial(Space, net), {})
+        for name, net in (NETS | {"hydra": Hydra, "partly": Partly, "rest": Rest}).items()
+    },
     "darts": (partial(get_space, "darts", nodes=2), {"channels": 2, "layers": 3, "stem": "imagenet"}),
     "s1": (partial(get_space, "s1"), {"channels": 2, "layers": 3}),
     "nasnet": (partial(get_space, "nasnet"), {"channels": 2, "layers": 3, "concat": "relaxed"}),
@@ -273,6 +301,10 @@ def test_mistakes(made: Any) -> None:
         cost_table(space, "seconds")
     with pytest.raises(SupernetError, match="'darts_rnn'.* are not known"):
         cost_table(get_space("darts_rnn"))
+    with pytest.raises(SupernetError, match="not 'darts'; use get_space"):
+        cost_table("darts")  # type: ignore[arg-type]
+    with pytest.raises(SupernetError, match=r"'Images' fails on an input of shape \(1, 3, 8\): "):
+        cost_table(made("images")[0], image=(3, 8))
     with pytest.raises(SupernetError, match="are those of space 'Tokens', not of 'Images'"):
         expected(made("images")[0], p, table)
     first = space.tables[0].name

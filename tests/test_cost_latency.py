@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_what_is_known_is_not_timed_again(cells: Any, tmp_path: Path) -> None:
     genotype = space.genotype({f"cell/{edge.name}": "nor_conv_3x3" for edge in space.edges})
     fixed = table.fixed  # stem, reductions and head, less an addition for each node
     assert deeper.of(genotype) == pytest.approx(fixed - 2 * 9 + 3 * (table.of(genotype) - fixed))
-    for changed in ({"channels": 3}, {"where": Conditions(batch=3)}):
+    conditions: list[dict[str, Any]] = [{"batch": 3}, {"dtype": "float64"}, {"channels_last": True}]
+    for changed in ({"channels": 3}, *({"where": Conditions(**({"batch": 2} | more))} for more in conditions)):
         other = Told()
         latency_table(space, folder=tmp_path, timer=other, **(CELLS | changed))
         assert len(other.asked) == len(timer.asked)
@@ -249,7 +251,13 @@ def test_a_timed_call() -> None:
 def test_mistakes() -> None:
     with pytest.raises(SupernetError, match="did you mean 'float32'"):
         Conditions(dtype="float23")
-    with pytest.raises(SupernetError, match="batch=0 and threads=1"):
-        Conditions(batch=0)
+    for wrong in (0, "a", 1.5, True):
+        with pytest.raises(SupernetError, match=re.escape(f"batch={wrong!r} and threads=1 must be whole")):
+            Conditions(batch=wrong)  # type: ignore[arg-type]
+    with pytest.raises(SupernetError, match="device='gpu9' is no device"):
+        Conditions(device="gpu9")
+    space = get_space("nas_bench_macro")
+    with pytest.raises(SupernetError, match=r"fails on an input of shape \(8, 3, 8\): "):
+        measured(space, [space.sample(random.Random(0))], image=(3, 8))
     with pytest.raises(SupernetError, match="'darts_rnn'.* are not known"):
         latency_table(get_space("darts_rnn"))

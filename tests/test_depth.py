@@ -297,11 +297,77 @@ def test_recalibrated_statistics_are_those_of_the_width_alone() -> None:
         assert int(again.na.num_batches_tracked) == 3
 
 
+def test_a_fixed_part_of_a_count_is_no_decision() -> None:
+    def net() -> nn.Module:
+        base, extra = Choice([1, 2], mark="fixed"), Choice([0, 1, 2])
+        return nn.Sequential(Repeat(lambda i: nn.Sequential(Choice(scales(2 + i, 5 + i))), extra + base))
+
+    assert Space(net).size == 2 + 4 + 8
+
+
+def test_two_rows_of_one_count_have_names_of_their_own() -> None:
+    def net() -> nn.Module:
+        depth = Choice([1, 2])
+        first = Repeat(lambda i: nn.Sequential(Choice(scales(2, 3))), depth)
+        return nn.Sequential(first, Repeat(lambda i: Choice(scales(5, 7)), depth))
+
+    relaxed = supernet(net)
+    assert relaxed.space.size == 2**2 + 2**4
+    x, rng = torch.ones((), dtype=torch.float64), random.Random(0)
+    for _ in range(10):
+        genotype = relaxed.space.sample(rng)
+        relaxed.activate(genotype)
+        assert float(relaxed(x)) == float(relaxed.discretize(genotype)[0](x))
+
+
+def test_one_choice_may_serve_all_blocks_of_a_row() -> None:
+    """The first block is there whenever a later one is."""
+
+    def net() -> nn.Module:
+        kernel = Choice([1, 3])
+        return nn.Sequential(Repeat(lambda i: Conv2d(2, 2, kernel), Choice([1, 2, 3])))
+
+    assert Space(net).size == 6
+
+
+def test_a_block_that_works_in_place_is_refused_where_depths_are_mixed() -> None:
+    net = supernet(lambda: nn.Sequential(Repeat(lambda: nn.Sequential(nn.ReLU(inplace=True)), Choice([1, 2]))))
+    with pytest.raises(SupernetError, match="block 1 of a Repeat changes its input in place"):
+        net(torch.randn(3, 2, dtype=torch.float64))
+
+
+def test_a_layer_in_two_places_stays_one() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = Linear(4, Choice([4]), bias=False)
+            self.two = nn.Sequential(self.one, Choice(scales(2, 3)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one(x))
+
+    plain, _ = supernet(Net).discretize()
+    assert plain.two[0] is plain.one and len(list(plain.parameters())) == 1
+
+
 def test_a_count_of_several_choices_is_refused() -> None:
     with pytest.raises(SupernetError, match="depends on 2 choices; it may on one"):
         Space(lambda: nn.Sequential(Repeat(nn.Identity, Choice([1, 2]) + Choice([0, 1]))))
     with pytest.raises(SupernetError, match="put the Repeat into a network"):
         Space(lambda: Repeat(nn.Identity, Choice([1, 2])))
+
+
+def test_recalibration_needs_batches_and_takes_them_with_targets() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5))
+    net[0].running_mean += 1
+    with pytest.raises(SupernetError, match="was given no batch"):
+        recalibrate(net, [])
+    assert (net[0].running_mean == 1).all()
+    x, seen = torch.randn(4, 3, 2, 2), []
+    net[1].register_forward_hook(lambda module, *_: seen.append(module.training))
+    recalibrate(net.train(), [(x, torch.zeros(4))])
+    assert torch.allclose(net[0].running_mean, x.mean((0, 2, 3)), atol=1e-6)
+    assert seen == [False] and net[1].training
 
 
 def test_decisions_of_one_group_have_one_set_of_options() -> None:

@@ -2,6 +2,7 @@
 # B batch, C channels, V joint values
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -25,6 +26,7 @@ from supernet import (
     rounded,
 )
 from supernet.space.layers import Elastic
+from supernet.space.layers.activation import ACTIVATIONS
 from supernet.space.space import Space
 
 Layer = Callable[[], Elastic]
@@ -48,6 +50,17 @@ def same_width(**settings: Any) -> Conv2d:
     return Conv2d(width, width * 2, 3, **settings)
 
 
+def multiplied(*widths: int, out: int | None = None) -> Conv2d:
+    """Depthwise: several outputs for each input channel, as many as the decided numbers give."""
+    width = Choice(list(widths))
+    return Conv2d(width, out or width, 3, groups=width)
+
+
+def multiplier() -> Conv2d:
+    width = Choice([2, 4])
+    return Conv2d(width, width * Choice([1, 2]), Choice([1, 3]), groups=width)
+
+
 def inner_width() -> Norm:
     return Norm(Choice([2, 4]), Choice(["batch", "layer", "group", "none"]))
 
@@ -63,6 +76,10 @@ LAYERS: dict[str, tuple[Layer, Tensor]] = {
     "channels": (lambda: Conv2d(Choice([2, 3]), Choice([2, 4, 6]), Choice([1, 3])), images(3)),
     "one choice in and out": (same_width, images(4)),
     "depthwise": (depthwise, images(5)),
+    "depthwise, one multiplier a width": (lambda: multiplied(2, 4, out=4), images(4)),
+    "depthwise from one channel": (lambda: multiplied(1, 4), images(4)),
+    "depthwise, undecided multiplier": (multiplier, images(4)),
+    "groups": (lambda: Conv2d(4, 8, Choice([1, 3]), groups=Choice([1, 2, 4])), images(4)),
     "independent": (lambda: Conv2d(Choice([2, 3]), Choice([2, 4]), Choice([1, 3]), sharing="independent"), images(3)),
     "initialisation": (lambda: Conv2d(3, Choice([2, 4]), 3, init=Choice(["kaiming_normal", "orthogonal"])), images(3)),
     "linear": (lambda: Linear(Choice([3, 6]), Choice([2, 5])), tokens(6)),
@@ -156,6 +173,37 @@ def test_a_mixture_is_the_sum_of_stock_layers(case: tuple[Elastic, Tensor]) -> N
         assert (a - b).abs().max() <= 1e-10 * max(1, float(b.abs().max()))
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_can_be_differentiated_twice(name: str) -> None:
+    """Exact second-order methods need it."""
+    x = torch.randn(20, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(Activation(name)(x).square().sum(), x, create_graph=True)
+    torch.autograd.grad(first.square().sum(), x)
+
+
+def test_what_is_frozen_and_set_stays_so() -> None:
+    width = Choice([2, 4])
+    conv, norm = Conv2d(4, width, 3), Norm(width)
+    conv.requires_grad_(False)
+    norm.norms["batch"].eps, norm.norms["batch"].momentum = 0.5, 0.3  # type: ignore[assignment]
+    plain = [layer.plain({width: 0}, fresh=False) for layer in (conv, norm)]
+    assert [p.requires_grad for layer in plain for p in layer.parameters()] == [False, False, True, True]
+    assert (plain[1].eps, plain[1].momentum) == (0.5, 0.3)
+
+
+def test_the_place_of_a_block_is_no_argument_with_a_default() -> None:
+    def block(c: int, stride: int = 1) -> nn.Module:
+        return nn.Conv2d(c, c, 3, stride, padding=1)
+
+    row = Repeat(partial(block, 4), 3)
+    assert [b.stride for _, b in row.blocks()] == [(1, 1)] * 3
+    assert [b.inplace for _, b in Repeat(nn.ReLU, 2).blocks()] == [False, False]
+
+
+def test_images_in_half_precision_are_resized() -> None:
+    assert Resize(4)(torch.rand(1, 3, 8, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
 def test_one_path_is_the_stock_layer(case: tuple[Elastic, Tensor]) -> None:
     """A decided layer computes what torch's layer with the slice of its weights does, in both modes, and no more."""
     layer, x = case
@@ -203,6 +251,14 @@ def test_a_mixture_of_linear_layers_is_one_layer(monkeypatch: pytest.MonkeyPatch
     mix(layer)
     layer(images(3))
     assert len(calls) == 1
+
+
+def test_weights_start_as_those_of_torch() -> None:
+    torch.manual_seed(0)
+    ours, torchs = Conv2d(16, Choice([32, 64]), 3), nn.Conv2d(16, 64, 3)
+    for a, b in ((ours.weight, torchs.weight), (ours.bias, torchs.bias)):
+        ratio, largest = (a.std() / b.std()).detach(), a.detach().abs().max()  # type: ignore[union-attr, operator]
+        assert abs(float(ratio) - 1) < 0.2 and float(largest) <= (16 * 9) ** -0.5
 
 
 def test_independent_weights_do_not_share() -> None:
@@ -254,19 +310,28 @@ def test_one_choice_in_several_layers_moves_together() -> None:
         (lambda: Conv2d(3, 4, Choice([3, 5]), padding=1), "padding=1 with an undecided kernel"),
         (lambda: Conv2d(Choice([4, 8]), 8, 3, groups=2), "groups=2 with undecided channels"),
         (lambda: Conv2d(3, Choice([2, 3]), 3, groups=3), "groups=3 must divide"),
-        (lambda: Conv2d(3, Choice([0, 3]), 3), "whole numbers of 1 or more"),
-        (lambda: Conv2d(3, Choice(["a", "b"]), 3), "whole numbers of 1 or more"),
+        (lambda: Conv2d(3, Choice([0, 3]), 3), "out_channels=0 must be a whole number in 1"),
+        (lambda: Conv2d(3, Choice(["a", "b"]), 3), "out_channels='a' must be a whole number"),
+        (lambda: Conv2d("a", 8, 3), "in_channels='a' must be a whole number"),
+        (lambda: Conv2d(3, 4, 3, stride=Choice([0, 1])), "stride=0 must be a whole number in 1"),
+        (lambda: Linear(3.5, 4), "in_features=3.5 must be a whole number"),
+        (lambda: Activation([1]), r"unknown activation \[1\]"),
+        (lambda: Attention(8, True), "heads=True must be a whole number"),
+        (lambda: Repeat(nn.ReLU(), 2), "takes a function that makes a block"),
+        (lambda: Repeat(lambda a, b: a, 3), "must take no argument, or the place"),
+        (lambda: Norm(Choice([4, 8]))(torch.zeros(5, 8)), "axis=1 is for images"),
         (lambda: Conv2d(3, 4, 3, sharing="both"), "unknown sharing 'both'"),
         (lambda: Conv2d(3, 4, 3, init="kaming_normal"), "did you mean 'kaiming_normal'"),
         (lambda: Norm(4, Choice(["batch", "bach"])), "unknown kind of Norm 'bach'"),
         (lambda: Norm(4, axis=-1), "kind='batch' is for images"),
         (lambda: Norm(4, axis=2), "axis=2 must be 1"),
-        (lambda: Norm(Choice([0, 4])), "channels must be whole numbers"),
+        (lambda: Norm(Choice([0, 4])), "channels=0 must be a whole number"),
         (lambda: Activation(Choice(["relu", "glu"])), "unknown activation 'glu'"),
-        (lambda: Attention(8, Choice([0, 1])), "heads must be whole numbers"),
-        (lambda: Repeat(lambda: nn.Identity(), Choice([-1, 2])), r"must be whole numbers in 0\.\.1000"),
+        (lambda: Attention(8, Choice([0, 1])), "heads=0 must be a whole number"),
+        (lambda: Repeat(lambda: nn.Identity(), Choice([-1, 2])), r"count=-1 must be a whole number in 0\.\.1000"),
         (lambda: Repeat([nn.Identity()], Choice([1, 2])), "needs 2 blocks"),
         (lambda: Resize(Choice([0, 4])), "size=0 must be a whole number"),
+        (lambda: Resize(True), "size=True must be a whole number"),
         (lambda: Linear(*[Choice(range(1, 900)) for _ in range(2)]), "over 4096 joint values"),
         (lambda: Conv2d(3, Choice([2, 4]), 3)(images(3)), "undecided choices"),
     ],
@@ -278,7 +343,12 @@ def test_mistakes_are_one_line(make: Callable[[], Any], message: str) -> None:
 
 
 def test_a_layer_that_was_not_given_the_choice_says_so() -> None:
+    """A wider input would be cut in silence, a narrower one fail."""
     layer = Linear(Choice([4, 8]), 3).double()
     mix(layer)
-    with pytest.raises(SupernetError, match="takes 8 channels, but its input has 4: give it the choice"):
-        layer(tokens(4))
+    for width in (4, 16):
+        with pytest.raises(SupernetError, match=f"takes 8 channels, but its input has {width}: give it the choice"):
+            layer(tokens(width))
+    mix(layer, only=(0,))
+    with pytest.raises(SupernetError, match="takes 4 channels, but its input has 8"):
+        layer(tokens(8))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from supernet import Choice, Conv2d, Linear, SupernetError, rounded
+from supernet import Choice, Conv2d, Linear, Supernet, SupernetError, rounded
 from supernet.space.arithmetic import Derived
 from supernet.space.decision import Integer, OneOf, walk
 from supernet.space.space import Space
@@ -30,6 +30,14 @@ def test_a_list_is_a_one_of_and_a_range_an_integer() -> None:
     kinds = {path: (type(d), tuple(d.options)) for path, d in decisions.items()}
     assert kinds == {"0/out_features": (OneOf, ("2", "4")), "1/out_features": (Integer, ("1", "3", "5"))}
     assert Space(net).genotype({"0/out_features": "4", "1/out_features": 3}).decisions["1/out_features"] == 3
+
+
+def test_a_range_may_run_down() -> None:
+    """Its values are put in order, so that a number in a genotype is the number in the network."""
+    space = Space(lambda: nn.Sequential(Linear(4, Choice(range(6, 1, -2)))))
+    net = Supernet(space)
+    for n in (2, 4, 6):
+        assert net.discretize(space.genotype({"0/out_features": n}))[0][0].out_features == n
 
 
 def test_names_come_from_where_a_value_stands_first() -> None:
@@ -55,6 +63,7 @@ def test_names_come_from_where_a_value_stands_first() -> None:
         (lambda c: c + 1, [3, 4]),
         (lambda c: 10 - c, [8, 7]),
         (lambda c: c - 1, [1, 2]),
+        (lambda c: -c + 4, [2, 1]),
         (lambda c: c // 2, [1, 1]),
         (lambda c: 7 // c, [3, 2]),
         (lambda c: (c + c) * c, [8, 18]),
@@ -101,6 +110,13 @@ def value() -> Any:
         lambda: value() != 2,
         lambda: value() % 2,
         lambda: value() / 2,
+        lambda: 1 / value(),
+        lambda: 5 % value(),
+        lambda: value() ** 2,
+        lambda: 2 ** value(),
+        lambda: abs(value()),
+        lambda: divmod(value(), 2),
+        lambda: f"{value():d}",
         lambda: 1 if value() * 2 else 0,
         lambda: nn.Conv2d(3, value(), 3),
         lambda: nn.Dropout(value()),
@@ -130,6 +146,11 @@ def test_sizes_that_torch_reads_itself_are_named_by_the_space(layer: Callable[[]
         (lambda: Choice([float("inf")]), "must be finite"),
         (lambda: Choice(["a/b", "c"]), "without '/'"),
         (lambda: Choice([1, 2], k=2), "k must be 1"),
+        (lambda: Choice(None), "takes a list of options or a mapping"),
+        (lambda: Choice(5), "takes a list of options or a mapping"),
+        (lambda: rounded("a"), "takes a number or a choice of numbers"),
+        (lambda: Space(3), "takes a network class, a function"),
+        (lambda: Space(lambda: nn.Sequential(nn.MaxPool2d(Choice([2, 3])))), "'0/kernel_size' decides nothing"),
         (lambda: Choice([1, 2], default=3), "unknown default of a Choice '3'"),
         (lambda: Choice([1, 2], mark="trainble"), "did you mean 'trainable'"),
         (lambda: Choice([1, 2], share=""), "share='' must be a non-empty string"),

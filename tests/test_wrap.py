@@ -226,7 +226,7 @@ class Reader(nn.Module):
         self.reads = reads
         self.conv = nn.Conv2d(4, 4, 3, padding=1)
         self.tied = self.conv if reads == "tied" else nn.Identity()
-        self.act = nn.ReLU(inplace=reads == "act")
+        self.act = nn.Dropout(inplace=True) if reads in ("drop", "behind") else nn.ReLU(inplace=reads == "act")
         self.pair = nn.Sequential(nn.Identity(), nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class Reader(nn.Module):
             x = x + isinstance(self.conv, nn.Conv2d)
         elif self.reads == "parts":
             x = self.pair[0](x)
-        elif self.reads not in ("", "tied", "act", "later"):
+        elif self.reads not in ("", "tied", "act", "later", "drop", "behind"):
             x = x + float(torch.as_tensor(getattr(self.conv, self.reads)).sum())
         y = self.conv(x)
         if self.reads == "later":
@@ -269,6 +269,8 @@ READS = {
     "type": ("conv", "computes something else .* around conv depends on the type"),
     "parts": ("pair", "'pair' is taken apart by the code around it"),
     "act": ("act", "'act', option 'original' works in place on its input"),
+    "drop": ("act", "'act', option 'original' works in place on its input"),
+    "behind": ("conv", "'conv', option 'bare' gives its input itself, and the layer behind it works in place"),
     "later": ("conv", "'conv', option 'bare' gives its input itself, and the layer behind it works in place"),
 }
 
@@ -279,6 +281,25 @@ def test_what_no_alternative_could_serve_is_refused_by_name(reads: str) -> None:
     rules = {module: {"k5": kernel(5), "bare": nn.Identity} if module == "conv" else {"skip": identity}}
     with pytest.raises(SupernetError, match=message):
         wrap(Reader(reads), rules, example=(4, 8, 8))
+
+
+class Noisy(nn.Module):
+    """Draws numbers, in evaluation too, and takes no batch of one in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x).mean((2, 3)))
+        return y + torch.rand_like(y)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_dry_run_draws_nothing_of_the_users(batch: int) -> None:
+    model, x, before = Noisy(), torch.zeros(batch, 4, 8, 8), torch.get_rng_state()
+    wrap(model, {"conv": {"skip": identity}}, example=x)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 class Tuple(nn.Module):
@@ -317,7 +338,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "two tensors": ({"layer1.0.conv2": {"t": lambda conv: Tuple()}}, "option 't' gives tuple"),
     "no module": ({"fc": {"n": lambda fc: 3}}, "module 'fc', option 'n': the function gives int"),
     "raises": ({"fc": {"n": broken}}, "module 'fc', option 'n': KeyError: 'nothing here'"),
-    "same": ({"fc": {"n": lambda fc: fc}}, "module 'fc': Choice options 'original' and 'n' build identical"),
+    "same": (
+        {"fc": {"n": lambda fc: nn.Linear(512, 5)}},
+        "module 'fc': Choice options 'original' and 'n' build identical modules; options must differ in more than their",
+    ),
     "idle": ({"layer1.0.conv?": {"k3": kernel(3)}}, "leaves 'layer1.0.conv1' and whatever else it matches without"),
     "no function": ({"fc": {"n": nn.ReLU()}}, "give a function of the original module .* not ReLU"),
     "no options": ({"fc": {}}, "rule 'fc' needs named alternatives"),

@@ -39,10 +39,18 @@ class Conditions:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise SupernetError(unknown("dtype", self.dtype, DTYPES))
-        if min(self.batch, self.threads) < 1:
-            raise SupernetError(f"batch={self.batch} and threads={self.threads} must both be 1 or more")
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in (self.batch, self.threads)):
+            raise SupernetError(
+                f"batch={self.batch!r:.40} and threads={self.threads!r:.40} must be whole numbers of 1 or more"
+            )
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError):
+            raise SupernetError(
+                f"device={self.device!r:.40} is no device of torch, such as 'cpu' or 'cuda:0'"
+            ) from None
 
     @contextmanager
     def active(self) -> Iterator[None]:

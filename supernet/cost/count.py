@@ -19,7 +19,7 @@ from ..network.discrete import build_from
 from ..space import Genotype, Space
 from .cells import genotype_parts, known_cells
 from .part import Part, Shape
-from .setting import IMAGE, complete, input_shape, space_for
+from .setting import IMAGE, complete, input_shape, running, space_for
 
 __all__ = ["Count", "count", "count_whole", "flops", "parameters", "report"]
 
@@ -85,4 +85,5 @@ def count_whole(
     """The network of `genotype`, built as a whole."""
     with torch.device("meta"):
         net = build_from(space, genotype, seed=0, **arguments)
-    return count(Part(space.name, (shape,), lambda: net, runs=run))
+    with running(space.name, shape):
+        return count(Part(space.name, (shape,), lambda: net, runs=run))

@@ -23,7 +23,7 @@ from .cells import known_cells, relaxed_parts
 from .count import count, count_whole
 from .modules import module_parts
 from .part import Factor, Part, Placed, Shape, merged
-from .setting import IMAGE, complete, input_shape
+from .setting import IMAGE, check_space, complete, input_shape
 
 __all__ = ["CostTable", "cost_table", "expected", "placed_parts", "tabulate"]
 
@@ -98,6 +98,7 @@ def expected(space: Space, p: Mapping[str, Tensor], table: CostTable) -> Tensor:
 
     `supernet.mixing()` gives such weights. Decisions without alphas that `p` lacks take their default.
     """
+    check_space(space)
     if table.space is not space and (table.space.name, table.space.root) != (space.name, space.root):
         raise SupernetError(f"the costs are those of space {table.space.name!r}, not of {space.name!r}")
     weights = _weights(space, p)

@@ -21,7 +21,7 @@ from .cache import Cache
 from .clock import Conditions, Timer, fastest, prepared
 from .expected import CostTable, placed_parts, tabulate
 from .part import Part
-from .setting import IMAGE, complete, input_shape
+from .setting import IMAGE, complete, input_shape, running
 
 __all__ = ["calibrated", "latency_table", "measured"]
 
@@ -70,7 +70,7 @@ def measured(
     where = where or Conditions()
     shape = input_shape(image, where.batch)
     given = complete(space, arguments, shape)
-    with where.active():
+    with where.active(), running(space.name, shape):
         calls = [prepared(partial(build_from, space, genotype, **given), [shape], where) for genotype in genotypes]
         return (timer or partial(fastest, device=where.device))(calls)
 

@@ -2,7 +2,8 @@
 # B batch, C channels, H height, W width
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..arguments import check_arguments
@@ -11,7 +12,7 @@ from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
 from .part import Shape
 
-__all__ = ["complete", "input_shape", "space_for"]
+__all__ = ["check_space", "complete", "input_shape", "running", "space_for"]
 
 IMAGE = (3, 32, 32)
 
@@ -24,20 +25,30 @@ def space_for(genotype: Genotype, space: Space | None) -> Space:
         if genotype.space not in SPACES:
             raise SupernetError(f"space {genotype.space[:60]!r} is not registered; give space=Space(Net) too")
         return space_of(genotype)
+    check_space(space)
     space.validate(genotype)
     return space
 
 
+def check_space(space: object) -> None:
+    """Raises SupernetError for what is no space, such as the name of one."""
+    if not isinstance(space, Space):
+        raise SupernetError(f"a cost is that of a Space, not {space!r:.60}; use get_space(name) or Space(Net)")
+
+
 def input_shape(image: Sequence[int], batch: int = 1) -> Shape:
     """[B, C, H, W] of images of the shape `image`, (C, H, W)."""
-    sizes = tuple(image)
+    sizes = tuple(image) if isinstance(image, Sequence) else ()
     if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in (*sizes, batch)):
-        raise SupernetError(f"image={sizes} and batch={batch} must be whole numbers of 1 or more, image (C, H, W)")
+        raise SupernetError(
+            f"image={image!r:.60} and batch={batch} must be whole numbers of 1 or more, image (C, H, W)"
+        )
     return (batch, *sizes)
 
 
 def complete(space: Space, arguments: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """The discrete network's arguments with its defaults; channels of the image where the network asks for them."""
+    check_space(space)
     discrete = macro_of(space).discrete
     check_arguments(discrete, arguments, f"the {space.name!r} network")
     found = inspect.signature(discrete).parameters.values()
@@ -48,3 +59,15 @@ def complete(space: Space, arguments: Mapping[str, Any], shape: Shape) -> dict[s
     if given.get("in_chans", shape[1]) != shape[1]:
         raise SupernetError(f"in_chans={given['in_chans']} and an image of {shape[1]} channels do not fit")
     return defaults | given
+
+
+@contextmanager
+def running(what: str, shape: Shape) -> Iterator[None]:
+    """Inside, a network runs on an input of `shape`: an error of its own becomes one line."""
+    try:
+        yield
+    except SupernetError:
+        raise
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        told = str(error).strip().partition("\n")[0][:200]
+        raise SupernetError(f"the network {what!r} fails on an input of shape {shape}: {told}") from error

@@ -17,6 +17,7 @@ from ..space.layers import Elastic, Repeat
 from ..space.value import ValueChoice
 from .leaves import Leaf, Leaves
 from .part import Shape
+from .setting import running
 
 __all__ = ["Tracer"]
 
@@ -64,7 +65,7 @@ class Tracer:
                     choice.mix([None] * n, [i == chosen[site] for i in range(n)])  # type: ignore[arg-type]
                 else:
                     choice.mix(torch.ones(n, device="meta"), [True] * n)
-            with torch.no_grad():
+            with torch.no_grad(), running(type(self.leaves.net).__name__, self.shape):
                 self.leaves.net(torch.empty(self.shape, device="meta"))
         finally:
             for choice in self.leaves.sites:
@@ -130,7 +131,7 @@ class Tracer:
             options = [c.default if c.mark == "fixed" else chosen[self.leaves.sites[c]] for c in layer.choices]
             try:
                 shape = list(layer.one(x, layer.setting(options)).shape)
-            except SupernetError:  # the largest values do not fit together: look at its effects
+            except (SupernetError, RuntimeError):  # the largest values do not fit together: look at its effects
                 return True
             if not everything:
                 del shape[layer.axis]

@@ -1,6 +1,6 @@
 """How undecided a space is: the entropy of its mixing weights read as a distribution over its points.
 
-    H = - sum_g P(g) log P(g) = sum_d reach(d) H(p_d)        in nats; reach is the path product in front of decision d
+H = - sum_g P(g) log P(g) = sum_d reach(d) H(p_d)        in nats; reach is the path product in front of decision d
 """
 # E edges, O operations
 

@@ -37,3 +37,6 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
     foreign = [key for key in missing if key.rpartition(".")[0] not in norms]
     if foreign or unexpected:  # a programming error: the two networks were not built with the same arguments
         raise RuntimeError(f"cannot inherit {foreign or unexpected} of {type(target).__name__}")
+    learns = {name: p.requires_grad for name, p in source.named_parameters()}
+    for name, p in target.named_parameters():
+        p.requires_grad_(learns.get(name, p.requires_grad))

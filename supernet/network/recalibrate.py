@@ -6,32 +6,40 @@ in particular. So they are reset and averaged over a few batches, as in stochast
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import SupernetError
+
 __all__ = ["recalibrate"]
 
 
 @torch.no_grad()
 def recalibrate(net: nn.Module, batches: Iterable[Any]) -> None:
-    """Set the running statistics of every batch norm of `net` to their mean over `batches` of inputs.
+    """Set the running statistics of every batch norm of `net` to their mean over `batches`.
 
-    `net` is a plain network, or a supernet in which a genotype is activated. Everything else runs as in evaluation.
+    A batch is the inputs, or (inputs, targets). `net` is a plain network, or a supernet in which a genotype is
+    activated. Everything else runs as in evaluation. Raises SupernetError where there is no batch.
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     before = [(module, module.training) for module in net.modules()]
     momenta = [norm.momentum for norm in norms]
+    found = iter(batches)
+    first = next(found, None)
+    if first is None:
+        raise SupernetError("recalibrate was given no batch; a generator gives its batches only once")
     net.eval()
     try:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # torch then averages all batches alike
             norm.train()
-        for inputs in batches:
-            net(inputs)
+        for batch in chain([first], found):
+            net(batch[0] if isinstance(batch, list | tuple) else batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ..errors import SupernetError
+
 __all__ = ["seeded"]
 
 
@@ -14,6 +16,8 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise SupernetError(f"seed={seed!r:.40} must be a whole number or None")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

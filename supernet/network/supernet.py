@@ -56,15 +56,18 @@ class Supernet(nn.Module):
             raise SupernetError(
                 f"space {space.name!r} has no trainable decision, and so no alphas; search it without gradients"
             )
+        for name in space.groups:
+            if "." in name or hasattr(nn.ParameterDict, name):
+                raise SupernetError(f"decision {name!r} has a name that torch keeps for itself; name it otherwise")
         self.space, self.arguments = space, defaults | arguments
         self._masks = {table.name: table.mask for table in space.tables} | {
             name: (default,) for name, default in space.searchable.items()
         }
         with seeded(seed):
             self.body = macro.relaxed(space, make_executor(executor), **arguments)
-            self.alpha = nn.ParameterDict(
-                {table.name: nn.Parameter(ALPHA_SCALE * torch.randn(table.shape)) for table in space.tables}
-            )
+            self.alpha = nn.ParameterDict()
+            for table in space.tables:
+                self.alpha[table.name] = nn.Parameter(ALPHA_SCALE * torch.randn(table.shape))
         for table in space.tables:
             if table.exists is not None:  # on the device, and no part of the state
                 self.register_buffer(f"lacks_{table.name}", ~torch.tensor(table.exists), persistent=False)
@@ -137,6 +140,9 @@ class Supernet(nn.Module):
     def require_double_backward(self, who: str) -> None:
         """Take the reference executor where the present one cannot be differentiated twice, and log it."""
         body = cast(Body, self.body)
+        if isinstance(body, ModuleBody) and not body.double_backward:
+            body.double_backward = True
+            log.info("%s needs double backward: attention runs in its plain form", who)
         if body.executor is not None and not body.executor.double_backward:
             log.warning("%s needs double backward: executor=reference in place of %s", who, body.executor.name)
             body.executor = make_executor("reference")
@@ -162,7 +168,7 @@ class Supernet(nn.Module):
         net = build_from(self.space, genotype, seed=0, **shared_arguments(self.space, self.arguments))
         net.to(self.alphas()[0])  # its device and type, before weights are copied: after it they would be rounded
         inherit(self.body, net, cast(CellSpace, self.space), genotype)
-        return net, genotype
+        return net.train(self.training), genotype
 
 
 def softmax(alpha: Tensor) -> Tensor:

@@ -44,6 +44,9 @@ class Arithmetic:
     def __rfloordiv__(self, other: Any) -> "Derived":
         return Derived(operator.floordiv, other, self)
 
+    def __neg__(self) -> "Derived":
+        return Derived(operator.neg, self)
+
     def _refuse(self, what: str) -> NoReturn:
         raise SupernetError(
             f"{what} needs a number, but {short(self)} is not decided yet; give it to a layer of supernet "
@@ -88,6 +91,22 @@ class Arithmetic:
 
     def __mod__(self, other: Any) -> Any:
         self._refuse("%")
+
+    __rmod__ = __divmod__ = __rdivmod__ = __mod__
+
+    def __pow__(self, other: Any) -> Any:
+        self._refuse("**")
+
+    __rpow__ = __pow__
+
+    def __abs__(self) -> Any:
+        self._refuse("abs()")
+
+    def __format__(self, form: str) -> str:
+        return super().__format__(form) if not form else self._refuse(f"the format {form!r:.20}")
+
+    def __rtruediv__(self, other: Any) -> Any:
+        self._refuse("/, where // gives a whole number; / ")
 
     def __truediv__(self, other: Any) -> Any:
         self._refuse("/, where // gives a whole number; / ")

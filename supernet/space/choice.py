@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import SupernetError
 from .arithmetic import Plain
 from .undecided import ChoiceMark, Undecided
+from .untouched import refuse_in_place, versions
 from .value import ValueChoice, is_values
 
 __all__ = ["Choice", "Option"]
@@ -51,8 +52,10 @@ class Choice(Undecided):
         mark: ChoiceMark = "trainable",
         default: Plain | None = None,
     ) -> None:
+        if not isinstance(options, Mapping | list | tuple):
+            raise SupernetError(f"Choice takes a list of options or a mapping of names to them, not {options!r:.60}")
         named = options if isinstance(options, Mapping) else {str(i): option for i, option in enumerate(options)}
-        if not named or not 1 <= k <= len(named):
+        if not named or isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(named):
             raise SupernetError(
                 f"Choice of k={k} of {len(named)} options: needs at least one option and 1 <= k <= options"
             )
@@ -69,7 +72,14 @@ class Choice(Undecided):
         """Sum of p_i times the output of option i, over the options that run."""
         options = list(self.options.values())
         running = self.running()
-        outputs = [options[i](*inputs, **named) for i, _ in running]
+        outputs, read = [], [*inputs, *named.values()]
+        for i, _ in running:
+            before = versions(read)
+            outputs.append(options[i](*inputs, **named))
+            if len(running) > 1:
+                refuse_in_place(read, before, f"option {self.names[i]!r} of a Choice")
+        if not all(isinstance(y, Tensor) for y in outputs):
+            raise SupernetError(f"the options {list(self.names)} of a Choice must each give one tensor")
         if len({tuple(y.shape) for y in outputs}) != 1:
             got = {self.names[i]: tuple(y.shape) for (i, _), y in zip(running, outputs, strict=True)}
             raise SupernetError(f"the options of a Choice must give one shape, not {got}")
@@ -81,13 +91,14 @@ class Choice(Undecided):
 
 
 def _make(name: str, option: Option) -> nn.Module:
-    if isinstance(option, tuple) and option and callable(option[0]):
-        made = option[0](*option[1:])
-    else:
-        try:
-            made = option if isinstance(option, nn.Module) else option() if callable(option) else option
-        except TypeError as error:
-            raise SupernetError(f"Choice option {name!r} cannot be made without arguments: {error}") from None
+    made: Any = option
+    try:
+        if isinstance(option, tuple) and option and callable(option[0]):
+            made = option[0](*option[1:])
+        elif callable(option) and not isinstance(option, nn.Module):
+            made = option()
+    except TypeError as error:
+        raise SupernetError(f"Choice option {name!r} cannot be made with the arguments given: {error}") from None
     if not isinstance(made, nn.Module):
         raise SupernetError(
             f"Choice option {name!r} gives {type(made).__name__}; give a module, a callable without arguments that "

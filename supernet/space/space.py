@@ -74,6 +74,8 @@ class Space:
             raise SupernetError(
                 f"Space({source!r}) takes a network class; get_space({source!r}) gives a registered space"
             )
+        if not isinstance(source, list | tuple) and not callable(source):
+            raise SupernetError(f"Space({source!r:.60}) takes a network class, a function that makes one, or decisions")
         if callable(source):
             from .tree import read_choices  # needs torch
 

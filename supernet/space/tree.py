@@ -63,6 +63,13 @@ def tree_of(net: nn.Module) -> list[Decision]:
     """The decision tree of a network; shared decisions behind its own."""
     reader = _Reader()
     own = reader.read(net, "", ())
+    used = {choice for module in net.modules() if isinstance(module, Elastic) for choice in module.choices}
+    for choice, (site, _) in reader.met.items():
+        if isinstance(choice, ValueChoice) and choice not in used:
+            raise SupernetError(
+                f"the choice of values at {site!r} decides nothing: no layer of supernet (Conv2d, Linear, Norm, Repeat "
+                "...) is given it; layers of torch cannot read it"
+            )
     return [_decision(node, node.site, "") for node in [*own, *reader.shared.values()]]
 
 
@@ -143,18 +150,20 @@ class _Reader:
         if repeat in self._repeats:
             return []
         self._repeats.add(repeat)
-        counts = choices_of(repeat.count)
+        fixed = {c: c.default for c in choices_of(repeat.count) if c.mark == "fixed"}
+        counts = [c for c in choices_of(repeat.count) if c not in fixed]
         found = self._values(repeat.count, f"{path}/count", branch) if isinstance(repeat.count, nn.Module) else []
-        if not counts or counts[0].mark == "fixed":
+        if not counts:
             return found + [n for i, block in repeat.blocks() for n in self.read(_one(i, block), f"{path}/", branch)]
         if len(counts) > 1:
             raise SupernetError(f"the count of the Repeat at {path!r} depends on {len(counts)} choices; it may on one")
         node = self._nodes[counts[0]]
         node = self.shared[node.choice.share] if node.choice.share else node
         for i, block in repeat.blocks():
-            below = self.read(_one(i, block), f"{path}/", (*branch, f"{path}/{i}"))
+            reached = (f"{path}/{j}" for j in range(i + 1))  # whoever runs this block runs those before it
+            below = self.read(_one(i, block), f"{path}/", (*branch, *reached))
             for at, name in enumerate(counts[0].names):
-                if value_of(repeat.count, {counts[0]: at}) > i:
+                if value_of(repeat.count, {**fixed, counts[0]: at}) > i:
                     node.opens.setdefault(name, []).extend(below)
         return found
 
@@ -199,19 +208,25 @@ def _decision(node: _Node, name: str, prefix: str) -> Decision:
     """The decision called `name` below the path `prefix`; its group is the node's name where the path is another."""
     choice, path = node.choice, prefix + name
     below = {
-        option: tuple(_decision(deeper, _below(node, option, deeper), f"{path}/{option}/") for deeper in nodes)
+        option: tuple(_decision(deeper, name, f"{path}/{option}/") for deeper, name in _named(node, option))
         for option in choice.names
-        for nodes in [node.opens.get(option, ())]
     }
     group = "" if path == node.site else node.site
     mark: Mark = "searchable" if choice.mark == "searchable" else "trainable"
     default = choice.names[choice.default] if choice.default else ""
     if isinstance(choice, ValueChoice) and choice.range is not None:
-        r = choice.range if choice.range.step > 0 else choice.range[::-1]
+        r = choice.range
         return Integer(name, r[0], r[-1], r.step, opens=below, group=group, mark=mark, default=default)
     if choice.k > 1:
         return KOf(name, below, k=choice.k, group=group, mark=mark, default=default)
     return OneOf(name, below, group=group, mark=mark, default=default)
+
+
+def _named(parent: _Node, option: str) -> list[tuple[_Node, str]]:
+    """The nodes that an option opens, with their names below it; whole where two would be called the same."""
+    nodes = parent.opens.get(option, [])
+    names = [_below(parent, option, node) for node in nodes]
+    return list(zip(nodes, names if len(set(names)) == len(names) else [n.site for n in nodes], strict=True))
 
 
 def _below(parent: _Node, option: str, node: _Node) -> str:

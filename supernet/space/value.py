@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import SupernetError
-from .arithmetic import Derived, Plain, short
+from .arithmetic import Arithmetic, Derived, Plain, short
 from .undecided import ChoiceMark, Undecided
 
 __all__ = ["Arg", "Derived", "ValueChoice", "choices_of", "is_values", "rounded", "value_of"]
@@ -32,6 +32,8 @@ class ValueChoice(Undecided):
     ) -> None:
         if not 1 <= len(options) <= MOST_VALUES:
             raise SupernetError(f"Choice of {len(options)} values: needs at least one and at most {MOST_VALUES}")
+        if isinstance(options, range) and options.step < 0:
+            options = options[::-1]
         named = options if isinstance(options, Mapping) else {str(value): value for value in options}
         if len(named) < len(options) or len(set(named.values())) < len(named):
             raise SupernetError(f"Choice of values {list(options)!r:.80}: they must differ")
@@ -58,6 +60,8 @@ def rounded(value: Any, divisor: int = 8) -> Any:
 
     The rule by which MobileNets round their widths (https://arxiv.org/abs/1801.04381, the authors' code).
     """
+    if not isinstance(value, int | float | Arithmetic):
+        raise SupernetError(f"rounded({value!r:.40}): takes a number or a choice of numbers")
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
         raise SupernetError(f"rounded(..., {divisor!r:.40}): the divisor must be a whole number of 1 or more")
     return Derived(_rounded, value, divisor) if isinstance(value, ValueChoice | Derived) else _rounded(value, divisor)

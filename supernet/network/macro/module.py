@@ -4,10 +4,12 @@
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SupernetError
 from ...space.choice import Choice
@@ -35,6 +37,7 @@ class ModuleBody(nn.Module):
         super().__init__()
         self.net = _made(space, arguments)
         self.executor = None
+        self.double_backward = False
         found = list(all_choices(self.net))
         self.sites = tuple(site for site, _ in found)
         self._choices = [choice for _, choice in found]
@@ -49,7 +52,9 @@ class ModuleBody(nn.Module):
         try:
             for choice, p_EO, mask_EO in zip(self._choices, p, mask, strict=True):
                 choice.mix(p_EO[0], mask_EO[0])
-            return self.net(x)
+            # Of the forms of attention the plain one alone can be differentiated twice.
+            with sdpa_kernel(SDPBackend.MATH) if self.double_backward else nullcontext():
+                return self.net(x)
         finally:  # a stale p would keep its graph alive, and a bare call of the network would use it
             for choice in self._choices:
                 choice.mix(None)

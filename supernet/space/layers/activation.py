@@ -3,12 +3,21 @@
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...errors import SupernetError, unknown
 from ..value import Arg
 from .elastic import Elastic, Setting
 
-__all__ = ["ACTIVATIONS", "Activation"]
+__all__ = ["ACTIVATIONS", "Activation", "HardSigmoid"]
+
+
+class HardSigmoid(nn.Module):
+    """relu6(x + 3) / 6; torch's own cannot be differentiated twice, as exact second-order methods do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + 3) / 6
+
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -16,7 +25,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
-    "hardsigmoid": nn.Hardsigmoid,
+    "hardsigmoid": HardSigmoid,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "none": nn.Identity,
@@ -29,7 +38,7 @@ class Activation(Elastic):
     def __init__(self, kind: Arg = "relu") -> None:
         super().__init__(kind=kind)
         for setting in self.settings:
-            if setting["kind"] not in ACTIVATIONS:
+            if not isinstance(setting["kind"], str) or setting["kind"] not in ACTIVATIONS:
                 raise SupernetError(unknown("activation", setting["kind"], ACTIVATIONS))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:

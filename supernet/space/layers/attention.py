@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import SupernetError
 from ..value import Arg
 from .elastic import Elastic, Running, Setting, shrunk
 
@@ -41,12 +40,11 @@ class Attention(Elastic):
     """
 
     axis = -1
+    reads = "dim"
 
     def __init__(self, dim: Arg, heads: Arg, head_dim: Arg = 64, qkv_bias: bool = True) -> None:
         super().__init__(dim=dim, heads=heads, head_dim=head_dim)
-        for name in ("dim", "heads", "head_dim"):
-            if any(not isinstance(s[name], int) or s[name] < 1 for s in self.settings):
-                raise SupernetError(f"Attention: {name} must be whole numbers of 1 or more")
+        self.require_whole("dim", "heads", "head_dim")
         widest = self.most("dim"), self.most("heads"), self.most("head_dim")
         self.qkv_bias = qkv_bias
         self.shared = SelfAttention(*widest, qkv_bias)
@@ -66,7 +64,7 @@ class Attention(Elastic):
     def one(self, x: Tensor, setting: Setting, head_weights: Tensor | None = None) -> Tensor:
         """`head_weights` [H] weighs the heads' outputs."""
         qkv, qkv_bias, proj, bias = self._weights(setting)
-        x = shrunk(x, setting["dim"], -1, "Attention")
+        x = shrunk(x, setting["dim"], -1)
         y = _attend(F.linear(x, qkv, qkv_bias), setting["heads"])
         if head_weights is not None:
             y = (y.unflatten(-1, (setting["heads"], -1)) * head_weights[:, None]).flatten(-2)

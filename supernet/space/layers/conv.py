@@ -25,6 +25,8 @@ class Conv2d(Superposed):
     same choice as `in_channels` for a depthwise convolution. Kernels among which is chosen must be odd.
     """
 
+    reads = "in_channels"
+
     def __init__(
         self,
         in_channels: Arg,
@@ -59,6 +61,7 @@ class Conv2d(Superposed):
         kernels = {setting["kernel_size"] for setting in self.settings}
         if len(kernels) > 1 and any(k % 2 == 0 for k in kernels):
             raise SupernetError(f"Conv2d: kernels {sorted(kernels)} must be odd, so that their centres agree")
+        self._depthwise = all(s["groups"] == s["in_channels"] for s in self.settings) and self.most("groups") > 1
         widths = {(s["in_channels"], s["out_channels"]) for s in self.settings}
         for setting in self.settings:
             c_in, c_out, groups = (setting[key] for key in ("in_channels", "out_channels", "groups"))
@@ -71,20 +74,17 @@ class Conv2d(Superposed):
 
     def shape(self, setting: Setting) -> tuple[int, ...]:
         k = setting["kernel_size"]
-        groups = setting["groups"]
-        per_group = setting["in_channels"] // groups if isinstance(groups, int) and groups > 0 else 0
-        return setting["out_channels"], per_group, k, k
+        return setting["out_channels"], setting["in_channels"] // setting["groups"], k, k
 
     def apart(self, setting: Setting) -> Any:
-        depthwise = setting["groups"] == setting["in_channels"]
-        return setting["stride"], setting["dilation"], "depthwise" if depthwise else setting["groups"]
+        groups = setting["out_channels"] // setting["groups"] if self._depthwise else setting["groups"]
+        return setting["stride"], setting["dilation"], groups
 
     def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
         groups = setting["groups"]
-        if groups > 1 and groups == setting["in_channels"]:  # depthwise: as many groups as the widest that runs
-            multiplier = setting["out_channels"] // groups
-            groups = weight.shape[0] // multiplier
-        x = shrunk(x, weight.shape[1] * groups, 1, "Conv2d")
+        if self._depthwise:  # as many groups as the widest that runs has channels
+            groups = weight.shape[0] // (setting["out_channels"] // groups)
+        x = shrunk(x, weight.shape[1] * groups, 1)
         dilation = setting["dilation"]
         pad = self.padding if self.padding is not None else dilation * (weight.shape[-1] - 1) // 2
         return F.conv2d(x, weight, bias, setting["stride"], pad, dilation, groups)

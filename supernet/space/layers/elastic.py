@@ -46,7 +46,8 @@ class Elastic(nn.Module):
     Raises SupernetError for more than 4,096 joint values.
     """
 
-    axis = 1  # of the channels in the output
+    axis = 1  # of the channels
+    reads = ""  # the argument that is the number of channels of the input, where there is one
 
     def __init__(self, **arguments: Arg) -> None:
         super().__init__()
@@ -82,9 +83,29 @@ class Elastic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         running = self.running()
+        if self.reads:
+            self._check_width(x, max(r.values[self.reads] for r in running))
         if len(running) > 1:
             return self.mixed(x, running)
         return running[0].weigh(self.one(x, running[0].values))
+
+    def _check_width(self, x: Tensor, width: int) -> None:
+        """A wider input would be cut in silence, by choices that should be one and are not."""
+        if x.shape[self.axis] != width:
+            raise SupernetError(
+                f"{type(self).__name__} takes {width} channels, but its input has {x.shape[self.axis]}: give it the "
+                f"choice that decided them as {self.reads}"
+            )
+
+    def require_whole(self, *names: str, least: int = 1, most: int = 1_000_000) -> None:
+        """Raises SupernetError where one of these arguments may be no whole number in least..most."""
+        for name in names:
+            for setting in self.settings:
+                value = setting[name]
+                if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                    raise SupernetError(
+                        f"{type(self).__name__}: {name}={value!r:.40} must be a whole number in {least}..{most}"
+                    )
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
         """The output of the layer that has these values."""
@@ -114,6 +135,8 @@ class Elastic(nn.Module):
             layer.to(own)  # before the copy, which would round to the type of a new layer
             with torch.no_grad():
                 self.copy_to(layer, setting)
+            learns = any(p.requires_grad for p in self.parameters())
+            layer.requires_grad_(learns)  # what its user has frozen stays so
         return layer.train(self.training)
 
     def stock(self, setting: Setting) -> nn.Module:
@@ -132,10 +155,6 @@ def pad_channels(y: Tensor, width: int, axis: int) -> Tensor:
     return F.pad(y, [0, 0] * behind + [0, missing]) if missing else y
 
 
-def shrunk(x: Tensor, width: int, axis: int, what: str) -> Tensor:
-    """The first `width` channels of `x`; raises SupernetError where it has fewer."""
-    if x.shape[axis] < width:
-        raise SupernetError(
-            f"{what} takes {width} channels, but its input has {x.shape[axis]}: give it the choice that decided them"
-        )
+def shrunk(x: Tensor, width: int, axis: int) -> Tensor:
+    """The first `width` channels of `x`."""
     return x.narrow(axis, 0, width)

@@ -15,6 +15,7 @@ class Linear(Superposed):
     """[..., in_features] to [..., out_features]; both may be choices."""
 
     axis = -1
+    reads = "in_features"
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Linear(Superposed):
         return setting["out_features"], setting["in_features"]
 
     def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
-        return F.linear(shrunk(x, weight.shape[1], -1, "Linear"), weight, bias)
+        return F.linear(shrunk(x, weight.shape[1], -1), weight, bias)
 
     def stock_layer(self, setting: Setting) -> nn.Module:
         return nn.Linear(setting["in_features"], setting["out_features"], bias=self.has_bias)

@@ -37,13 +37,14 @@ class ChannelNorm(nn.LayerNorm):
 class Norm(Elastic):
     """Normalises `channels` along `axis`: 1 for images [B, C, H, W], -1 for tokens [B, N, C], without batch norms."""
 
+    reads = "channels"
+
     def __init__(self, channels: Arg, kind: Arg = "batch", *, axis: int = 1, affine: bool = True) -> None:
         if axis not in (1, -1):
             raise SupernetError(f"Norm: axis={axis!r:.40} must be 1 (images) or -1 (tokens)")
         super().__init__(channels=channels, kind=kind)
         self.axis, self.affine = axis, affine
-        if any(not isinstance(s["channels"], int) or s["channels"] < 1 for s in self.settings):
-            raise SupernetError("Norm: channels must be whole numbers of 1 or more")
+        self.require_whole("channels")
         kinds = list(dict.fromkeys(setting["kind"] for setting in self.settings))
         for name in kinds:
             if name not in KINDS:
@@ -53,9 +54,14 @@ class Norm(Elastic):
         widest = self.most("channels")
         self.norms = nn.ModuleDict({k: self._new(widest, k) for k in kinds if k != "none"})
 
+    def forward(self, x: Tensor) -> Tensor:
+        if self.axis == 1 and x.dim() != 4:
+            raise SupernetError(f"Norm: axis=1 is for images [B, C, H, W], not {tuple(x.shape)}; tokens take axis=-1")
+        return super().forward(x)
+
     def one(self, x: Tensor, setting: Setting) -> Tensor:
         width, kind = setting["channels"], setting["kind"]
-        x = shrunk(x, width, self.axis, "Norm")
+        x = shrunk(x, width, self.axis)
         if kind == "none":
             return x
         norm: Any = self.norms[kind]
@@ -83,7 +89,11 @@ class Norm(Elastic):
         return self._new(setting["channels"], setting["kind"])
 
     def copy_to(self, layer: Any, setting: Setting) -> None:
-        shared = self.norms[setting["kind"]].state_dict() if setting["kind"] != "none" else {}
+        if setting["kind"] == "none":
+            return
+        own: Any = self.norms[setting["kind"]]
+        layer.eps, layer.momentum = own.eps, getattr(own, "momentum", None)
+        shared = own.state_dict()
         for name, value in layer.state_dict().items():
             value.copy_(shared[name] if value.dim() == 0 else shared[name][: len(value)])
 

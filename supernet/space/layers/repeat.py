@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import SupernetError
+from ..arithmetic import short
+from ..untouched import refuse_in_place, versions
 from ..value import Arg, ValueChoice, choices_of, value_of
 from .elastic import Elastic, Running, Setting
 
@@ -30,13 +32,12 @@ class Repeat(Elastic):
     def __init__(self, make: Callable[..., nn.Module] | Sequence[nn.Module], count: Arg) -> None:
         super().__init__(count=count)
         self.count = count  # an undecided one stands among the children, under this name
-        counts = [setting["count"] for setting in self.settings]
-        if any(isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_BLOCKS for n in counts):
-            raise SupernetError(f"Repeat: counts {counts!r:.60} must be whole numbers in 0..{MOST_BLOCKS}")
-        blocks = _made(make, max(counts)) if callable(make) else list(make)
-        if len(blocks) < max(counts) or not all(isinstance(block, nn.Module) for block in blocks):
-            raise SupernetError(f"Repeat: needs {max(counts)} blocks, each a module, not {blocks!r:.80}")
-        for i, block in enumerate(blocks[: max(counts)]):
+        self.require_whole("count", least=0, most=MOST_BLOCKS)
+        most = self.most("count")
+        blocks = list(make) if isinstance(make, list | tuple | nn.ModuleList) else _made(make, most)
+        if len(blocks) < most or not all(isinstance(block, nn.Module) for block in blocks):
+            raise SupernetError(f"Repeat: needs {most} blocks, each a module, not {short(blocks)}")
+        for i, block in enumerate(blocks[:most]):
             self.add_module(str(i), block)
 
     def blocks(self) -> Iterator[tuple[int, nn.Module]]:
@@ -54,7 +55,10 @@ class Repeat(Elastic):
         for i, block in self.blocks():
             if all(r.values["count"] <= i for r in running):
                 break
+            before, given = versions([x]), [x]
             x = block(x)
+            if any(r.values["count"] == i for r in running):  # what it was given is an output too
+                refuse_in_place(given, before, f"block {i} of a Repeat")
             outputs += [r.weigh(x) for r in running if r.values["count"] == i + 1]
         return self.total(outputs)
 
@@ -65,9 +69,18 @@ class Repeat(Elastic):
         return nn.Sequential(*(block for i, block in self.blocks() if i < count)).train(self.training)
 
 
-def _made(make: Callable[..., Any], count: int) -> list[Any]:
+def _made(make: Any, count: int) -> list[Any]:
+    """The blocks; their place is handed only to functions that ask for it, not to an argument with a default."""
+    if isinstance(make, nn.Module) or not callable(make):
+        raise SupernetError(f"Repeat takes a function that makes a block, or a list of blocks, not {short(make)}")
     try:
-        inspect.signature(make).bind(0)
-    except (TypeError, ValueError):
+        signature = inspect.signature(make)
+    except ValueError:  # built in
         return [make() for _ in range(count)]
-    return [make(i) for i in range(count)]
+    for arguments in ((), (0,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return [make(*((i,) if arguments else ())) for i in range(count)]
+    raise SupernetError(f"Repeat: {short(make)} must take no argument, or the place of the block")

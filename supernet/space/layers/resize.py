@@ -7,10 +7,10 @@ resolution loses is lost, and the network runs once. One path runs at its own re
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import SupernetError
 from ..value import Arg
 from .elastic import Elastic, Running, Setting
 
@@ -36,9 +36,7 @@ class Resize(Elastic):
 
     def __init__(self, size: Arg) -> None:
         super().__init__(size=size)
-        for setting in self.settings:
-            if not isinstance(setting["size"], int) or setting["size"] < 1:
-                raise SupernetError(f"Resize: size={setting['size']!r:.40} must be a whole number of 1 or more")
+        self.require_whole("size", most=65536)
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
         return resized(x, setting["size"])
@@ -55,4 +53,5 @@ def resized(x: Tensor, size: int) -> Tensor:
     """Bilinear, antialiased when it shrinks."""
     if x.shape[-2:] == (size, size):
         return x
-    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x  # not there in half precision on a processor
+    return F.interpolate(wide, (size, size), mode="bilinear", antialias=True).to(x.dtype)

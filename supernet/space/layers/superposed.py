@@ -40,13 +40,12 @@ class Superposed(Elastic):
 
     def __init__(self, *, bias: bool, sharing: str, init: Arg, **arguments: Arg) -> None:
         super().__init__(**arguments, init=init)
+        self.require_whole(*arguments)
         if sharing not in SHARINGS:
             raise SupernetError(unknown("sharing", sharing, SHARINGS))
         for setting in self.settings:
             if setting["init"] != "default" and setting["init"] not in INITS:
                 raise SupernetError(unknown("init", setting["init"], ("default", *INITS)))
-            if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in self.shape(setting)):
-                raise SupernetError(f"{type(self).__name__}: sizes must be whole numbers of 1 or more, not {setting}")
         self.sharing, self.has_bias = sharing, bias
         self._banks: dict[Any, int] = {}
         for setting in self.settings:
@@ -139,7 +138,6 @@ class Superposed(Elastic):
     def copy_to(self, layer: Any, setting: Setting) -> None:
         weight, bias = self.sliced(setting)
         layer.weight.copy_(weight)
-        layer.weight.requires_grad_(weight.requires_grad)
         if bias is not None:
             layer.bias.copy_(bias)
 

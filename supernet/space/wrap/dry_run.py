@@ -2,7 +2,8 @@
 
 Each alternative is given what the original is given there and must give a tensor of the same shape and type. Refused by
 name are modules that never run (the code around them reads their weights, say), attributes that alternatives cannot
-have, and whatever works in place on an input that other options read too.
+have, and whatever works in place on an input that other options read too: in evaluation, or in a second run in training,
+where dropout works.
 """
 
 import copy
@@ -63,13 +64,15 @@ def dry_run(model: nn.Module, net: nn.Module, choices: Sequence[WrappedChoice], 
     comparison = _Comparison()
     for choice in choices:
         choice.probe = comparison.run
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         torch.default_generator.manual_seed(0)
         alone = copy.deepcopy(model).eval()  # a network may count its calls, and `model` must stay as it is
         refusal = f"{type(model).__name__} does not take the example of shape {tuple(x.shape)}; give example=(C, H, W)"
         expected = _passed(alone, x.clone(), refusal)
         torch.default_generator.manual_seed(0)
         got = _passed(net.eval(), x.clone(), "code around the choices needs more than a module that it can call")
+        comparison.check_passed_on()
+        _run_in_training(net, x.clone(), comparison)
     for choice in choices:
         choice.probe = None
         if choice.place not in comparison.ran:
@@ -79,13 +82,27 @@ def dry_run(model: nn.Module, net: nn.Module, choices: Sequence[WrappedChoice], 
             )
         for name in sorted(choice.reads):
             _check_read(choice, name)
-    comparison.check_passed_on()
     if not _equal(list(_tensors(expected)), list(_tensors(got))):
         raise SupernetError(
             "the network computes something else with choices in it: code around "
             f"{', '.join(choice.place for choice in choices[:4])} depends on the type of a module; match others"
         )
     return {choice.place: set(choice.reads) for choice in choices}
+
+
+class InPlaceError(SupernetError):
+    """An option changes an input that others read, or lets the layer behind it do so."""
+
+
+def _run_in_training(net: nn.Module, x: Tensor, comparison: "_Comparison") -> None:
+    """Only what works in place counts: in training a batch may be too small, and outputs are random."""
+    try:
+        net.train()(x)
+    except InPlaceError:
+        raise
+    except Exception:  # of any kind, as above; what has run until here is looked at
+        pass
+    comparison.check_passed_on()
 
 
 def _passed(net: nn.Module, x: Tensor, failed: str) -> Any:
@@ -123,7 +140,7 @@ class _Comparison:
         """Refuses an option that gives its input itself where the next layer changes in place what it is given."""
         for where, tensor, version in self.passed_on:
             if tensor._version != version:
-                raise SupernetError(
+                raise InPlaceError(
                     f"{where} gives its input itself, and the layer behind it works in place: it would change what "
                     "others read; take identity of supernet.space.wrap, which gives a copy"
                 )
@@ -144,7 +161,7 @@ def _output(
     if not isinstance(y, Tensor):
         raise SupernetError(f"{where} gives {type(y).__name__}; a choice is between modules that give one tensor")
     if [tensor._version for tensor in given] != versions:
-        raise SupernetError(f"{where} works in place on its input, which other options read too; set inplace=False")
+        raise InPlaceError(f"{where} works in place on its input, which other options read too; set inplace=False")
     if expected is not None and (y.shape, y.dtype) != (expected.shape, expected.dtype):
         got, wanted = ([*t.shape, *([t.dtype] if y.dtype != expected.dtype else [])] for t in (y, expected))
         raise SupernetError(f"{where} gives {got} for an input of {shapes}; the original gives {wanted}")

@@ -17,6 +17,7 @@ from ...errors import SupernetError, unknown
 from ..choice import Choice
 from ..classifier import Classifier, drop_path
 from ..layers import Conv2d, Norm, Repeat
+from ..layers.activation import HardSigmoid
 from ..sizes import check_options, check_sizes
 from ..space import Space
 from ..value import rounded
@@ -38,7 +39,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: Any) -> None:
         super().__init__()
         narrow = rounded(channels // 4)
-        self.gate = nn.Sequential(Conv2d(channels, narrow, 1), nn.ReLU(), Conv2d(narrow, channels, 1), nn.Hardsigmoid())
+        self.gate = nn.Sequential(Conv2d(channels, narrow, 1), nn.ReLU(), Conv2d(narrow, channels, 1), HardSigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x.mean(dim=(2, 3), keepdim=True))
