@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from supernet import Choice, Conv2d, Linear, Norm, Repeat
 from supernet.methods import HYPERGRADIENTS
 from supernet.presets import preset, preset_names
-from supernet.space import published
+from supernet.space import Space, published
 from supernet.train.checkpoint import Checkpoints
 from supernet.train.config import RetrainConfig, SearchConfig, from_mapping
 from supernet.train.log import read_metrics
@@ -93,6 +95,40 @@ def test_a_stopped_search_ends_with_the_same_bits(
     same(final_state(tmp_path), state)
     assert read_metrics(tmp_path / "run" / "metrics.jsonl", time=False) == rows
     assert rest.genotype == whole.genotype
+
+
+class Deep(nn.Module):
+    """A network of one's own: undecided depth and width, batch norms and dropout."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__()
+        self.width = Choice([2, 4])
+        self.stem, self.drop = Conv2d(in_chans, self.width, 3), nn.Dropout(0.3)
+        self.blocks = Repeat(self.block, Choice(range(1, 4)))
+        self.head = Linear(self.width, num_classes)
+
+    def block(self) -> nn.Module:
+        return nn.Sequential(Norm(self.width), nn.ReLU(), nn.Dropout(0.3), Conv2d(self.width, self.width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+def test_a_stopped_search_of_ones_own_network_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """Dropout draws from the state of torch's numbers, which is kept."""
+
+    def config(root: Path) -> SearchConfig:
+        run = {"root": str(root), "name": "run"}
+        return from_mapping(SearchConfig, TINY | {"run": run})
+
+    whole = run_search(config(tmp_path / "whole"), space=Space(Deep))
+    for stop in (1, STEPS, STEPS + 1):
+        root = tmp_path / f"until {stop}"
+        assert not run_search(config(root), space=Space(Deep), until=stop).done
+        torch.rand(7)
+        rest = run_search(config(root), space=Space(Deep))
+        same(final_state(root), final_state(tmp_path / "whole"))
+        assert rest.genotype == whole.genotype
 
 
 def test_every_hypergradient_has_a_preset() -> None:

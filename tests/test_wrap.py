@@ -236,7 +236,9 @@ class Reader(nn.Module):
             x = x + isinstance(self.conv, nn.Conv2d)
         elif self.reads == "parts":
             x = self.pair[0](x)
-        elif self.reads not in ("", "tied", "act", "later", "drop", "behind"):
+        elif self.reads == "aside" and not self.training:
+            return x
+        elif self.reads not in ("", "tied", "act", "later", "drop", "behind", "aside"):
             x = x + float(torch.as_tensor(getattr(self.conv, self.reads)).sum())
         y = self.conv(x)
         if self.reads == "later":
@@ -271,6 +273,7 @@ READS = {
     "act": ("act", "'act', option 'original' works in place on its input"),
     "drop": ("act", "'act', option 'original' works in place on its input"),
     "behind": ("conv", "'conv', option 'bare' gives its input itself, and the layer behind it works in place"),
+    "aside": ("conv", "'conv' does not run on the example"),
     "later": ("conv", "'conv', option 'bare' gives its input itself, and the layer behind it works in place"),
 }
 

@@ -175,3 +175,7 @@ def test_identity_and_without_take_what_they_are_handed() -> None:
 def test_frozen_weights_stay_frozen_in_their_copies() -> None:
     conv = nn.Conv2d(2, 2, 3, padding=1).requires_grad_(False)
     assert not made(kernel(5), conv).weight.requires_grad
+    mlp = Mlp(6, 8)
+    mlp.fc1.requires_grad_(False)
+    narrow = made(width(0.5), mlp)
+    assert [p.requires_grad for p in narrow.parameters()] == [False, False, True, True]

@@ -189,6 +189,7 @@ NETWORKS = {
     "count text": network("[{repeat: {count: many, of: identity}}]"),
     "no of": network("[{repeat: {count: {choice: [1, 2]}}}]"),
     "huge layer": network("[{linear: {in_features: 65536, out_features: {choice: [65535, 65536]}}}]"),
+    "many large layers": network("[{repeat: {count: 20, of: {linear: {in_features: 8192, out_features: 8192}}}}]"),
     "wide layer": network("[{conv: {in_channels: 1000000, out_channels: 1, kernel_size: 1}}]"),
     "wide kernel": network("[{conv: {in_channels: 9, out_channels: 9, kernel_size: {choice: [30001, 3]}}}]"),
     "channels 0": network("[{conv: {in_channels: 0, out_channels: {choice: [1, 2]}, kernel_size: 1}}]"),
@@ -306,6 +307,7 @@ def test_every_document_is_refused_in_one_line(canary: Path) -> None:
         ("class", f"space.allow=[{CANARY}]"),
         ("mark", "'trainabel'; did you mean 'trainable'"),
         ("unused term", "network.let.t is not used"),
+        ("many large layers", "the network has more than 1,000,000,000 weights"),
     ],
 )
 def test_the_line_says_where_and_the_way_out(name: str, words: str) -> None:

@@ -139,10 +139,11 @@ class Supernet(nn.Module):
 
     def require_double_backward(self, who: str) -> None:
         """Take the reference executor where the present one cannot be differentiated twice, and log it."""
-        body = cast(Body, self.body)
-        if isinstance(body, ModuleBody) and not body.double_backward:
-            body.double_backward = True
+        if isinstance(self.body, ModuleBody):
+            self.body.double_backward = True
             log.info("%s needs double backward: attention runs in its plain form", who)
+            return
+        body = cast(Body, self.body)
         if body.executor is not None and not body.executor.double_backward:
             log.warning("%s needs double backward: executor=reference in place of %s", who, body.executor.name)
             body.executor = make_executor("reference")

@@ -82,7 +82,9 @@ class Choice(Undecided):
             raise SupernetError(f"the options {list(self.names)} of a Choice must each give one tensor")
         if len({tuple(y.shape) for y in outputs}) != 1:
             got = {self.names[i]: tuple(y.shape) for (i, _), y in zip(running, outputs, strict=True)}
-            raise SupernetError(f"the options of a Choice must give one shape, not {got}")
+            raise SupernetError(
+                f"the options of a Choice must give one shape, not {got}; give them equal channels and padding"
+            )
         first = running[0][1]
         total = outputs[0] if first is None else first * outputs[0]
         for (_, weight), y in zip(running[1:], outputs[1:], strict=True):

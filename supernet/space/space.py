@@ -87,7 +87,7 @@ class Space:
         self.macro, self.projection, self._canonical = macro, projection, canonical
         paths = Counter(path for path, _ in walk(self.root))
         if not paths:
-            raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network")
+            raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network, in its __init__")
         if max(paths.values()) > 1:
             raise SupernetError(
                 f"space {self.name!r}: two decisions have the path {max(paths, key=lambda p: paths[p])!r}"

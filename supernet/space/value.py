@@ -64,7 +64,7 @@ def rounded(value: Any, divisor: int = 8) -> Any:
         raise SupernetError(f"rounded({value!r:.40}): takes a number or a choice of numbers")
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
         raise SupernetError(f"rounded(..., {divisor!r:.40}): the divisor must be a whole number of 1 or more")
-    return Derived(_rounded, value, divisor) if isinstance(value, ValueChoice | Derived) else _rounded(value, divisor)
+    return Derived(_rounded, value, divisor) if isinstance(value, Arithmetic) else _rounded(value, divisor)
 
 
 def _rounded(value: float, divisor: int) -> int:

@@ -72,10 +72,11 @@ def dry_run(model: nn.Module, net: nn.Module, choices: Sequence[WrappedChoice], 
         torch.default_generator.manual_seed(0)
         got = _passed(net.eval(), x.clone(), "code around the choices needs more than a module that it can call")
         comparison.check_passed_on()
+        ran = set(comparison.ran)  # what runs in training alone is compared by nothing below
         _run_in_training(net, x.clone(), comparison)
     for choice in choices:
         choice.probe = None
-        if choice.place not in comparison.ran:
+        if choice.place not in ran:
             raise SupernetError(
                 f"module {choice.place!r} does not run on the example: the code around it leaves it out, or reads its "
                 "weights without calling it; match another module"

@@ -16,7 +16,7 @@ from torch import nn
 
 from ...errors import SupernetError, unknown
 from ..choice import Choice
-from ..layers import Conv2d, Norm, Resize
+from ..layers import Conv2d, Elastic, Norm, Resize
 from ..sizes import check_options
 from ..space import Space
 from ..value import ValueChoice, rounded
@@ -27,29 +27,30 @@ __all__ = ["timm_resnet_width"]
 _PLAIN = re.compile(r"(test_|wide_)?resnet\d*([cdst]|_2)?")  # no groups, attention or anti-aliasing in their blocks
 
 
-class FromConv(Conv2d):
-    """A convolution whose weight starts as that of `conv`, in every network made from it."""
+class Kept(Elastic):
+    """A layer whose weights stay in every network made from it, also where others draw new ones."""
+
+    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+        return super().plain(taken, fresh=False)
+
+
+class FromConv(Kept, Conv2d):
+    """A convolution whose weight starts as that of `conv`."""
 
     def __init__(self, conv: nn.Conv2d, c_in: Any, c_out: Any) -> None:
         super().__init__(c_in, c_out, conv.kernel_size[0], conv.stride[0], conv.padding[0], bias=False)  # type: ignore[arg-type]
         with torch.no_grad():
             self.get_parameter("weight").copy_(conv.weight[: self.most("out_channels"), : self.most("in_channels")])
 
-    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
-        return super().plain(taken, fresh=False)
 
-
-class FromNorm(Norm):
-    """A batch norm that starts as `norm`, in every network made from it."""
+class FromNorm(Kept, Norm):
+    """A batch norm that starts as `norm`."""
 
     def __init__(self, norm: nn.BatchNorm2d, channels: Any) -> None:
         super().__init__(channels)
         width = self.most("channels")
         own = {key: value[:width] if value.dim() else value for key, value in norm.state_dict().items()}
         self.norms["batch"].load_state_dict(own)
-
-    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
-        return super().plain(taken, fresh=False)
 
 
 def _narrow(block: Any, fractions: Sequence[float]) -> None:
