@@ -1,0 +1,41 @@
+"""How the threads of a block lie over channels-last data: `Geometry` of device.cuh, computed for the host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .launch import THREADS
+
+__all__ = ["Geometry", "geometry"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """LANES threads side by side over a tile of channels, `vector` channels each; ROWS pixels below one another."""
+
+    channels: int
+    vector: int
+
+    @property
+    def lanes(self) -> int:
+        wanted = -(-self.channels // self.vector)
+        return min(1 << (wanted - 1).bit_length(), 32, 64 // self.vector)
+
+    @property
+    def rows(self) -> int:
+        return THREADS // self.lanes
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles cover the channels."""
+        return -(-self.channels // (self.lanes * self.vector))
+
+
+def geometry(channels: int, tensors: Sequence[Tensor]) -> Geometry:
+    """The widest access, at most 16 bytes, that the number of channels and the tensors' addresses allow."""
+    size = tensors[0].element_size()
+    vector = 16 // size
+    while vector > 1 and (channels % vector or any(x.data_ptr() % (vector * size) for x in tensors)):
+        vector //= 2
+    return Geometry(channels, vector)

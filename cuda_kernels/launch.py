@@ -1,0 +1,98 @@
+"""What is to be launched, and launching it on a GPU; the tests hand the same objects to their CPU emulation.
+
+A kernel is named by its file and its C++ name with all template arguments, so that shapes are constants of the code.
+Modules are kept for each device; a launch goes to the current stream of that device, and nothing waits for it. The
+first launch compiles and loads, so a step is run once before it is captured.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernet.errors import SupernetError
+
+__all__ = ["Kernel", "Launch", "launch", "pointer", "table"]
+
+FOLDER = Path(__file__).resolve().parent
+THREADS = 256  # a block: device.cuh
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`name` such as "node_mix_fwd<float, 14, 16, 4>", found in the file `source` of this folder."""
+
+    source: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / self.source
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel over one grid. `arguments` are ctypes values in the order and of the types of the kernel's own."""
+
+    kernel: Kernel
+    grid: tuple[int, int, int]
+    arguments: tuple[Any, ...]
+
+    def addresses(self) -> "ctypes.Array[ctypes.c_void_p]":
+        """Where each argument lies, as drivers want it; valid as long as this object lives."""
+        return (ctypes.c_void_p * len(self.arguments))(*map(ctypes.addressof, self.arguments))
+
+
+def pointer(x: Tensor) -> ctypes.c_void_p:
+    """A tensor as a kernel's argument."""
+    return ctypes.c_void_p(x.data_ptr())
+
+
+def table(tensors: Sequence[Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
+    """Tensors as a kernel's argument by value: a struct of one array of pointers."""
+    return (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
+
+
+def launch(launches: Iterable[Launch], device: torch.device) -> None:
+    """Runs `launches` one after another on the current stream of `device`.
+
+    Raises SupernetError where the kernels cannot be compiled or the driver refuses them.
+    """
+    with torch.cuda.device(device):
+        stream = torch.cuda.current_stream(device).cuda_stream
+        for one in launches:
+            addresses = one.addresses()
+            function = _function(one.kernel, torch.cuda.current_device())
+            driver = _driver()
+            place = (*one.grid, THREADS, 1, 1, 0, stream, ctypes.addressof(addresses), 0)
+            _call(one.kernel, driver.cuLaunchKernel, function, *place)
+
+
+@cache
+def _function(kernel: Kernel, device: int) -> Any:
+    from .compile import compile_kernel
+
+    major, minor = torch.cuda.get_device_capability(device)
+    code = compile_kernel(kernel, f"sm_{major}{minor}")
+    driver = _driver()
+    module = _call(kernel, driver.cuModuleLoadData, code.binary)
+    return _call(kernel, driver.cuModuleGetFunction, module, code.symbol.encode())
+
+
+def _driver() -> Any:
+    from .compile import bindings
+
+    return bindings("driver")
+
+
+def _call(kernel: Kernel, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
+    """A call of the driver, whose answers begin with an error code."""
+    error, *answer = function(*arguments)
+    if error:
+        raise SupernetError(f"{kernel.name}: {function.__name__} answers {error.name}; executor=torch needs no kernels")
+    return answer[0] if answer else None

@@ -1,0 +1,199 @@
+// CUDA's execution model on one thread of a CPU, for tests: a fiber for each thread of a block, one block at a time.
+//
+// A fiber runs until it meets a barrier or a shuffle; then the next one runs, in an order that the caller chooses: warps,
+// their lanes and blocks as numbered (0), backwards (2), shuffled by seed n (2 n); an odd order lets a warp run as far as
+// it can before the next begins, where an even one lets all advance alike. What a kernel leaves to chance (a missing
+// barrier, a block that reads what another writes) so differs from order to order, and shared memory is poisoned with
+// NaN for every block. A barrier that some threads miss is an error.
+#pragma once
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#define EMULATED
+#define __global__
+#define __device__
+#define __host__
+#define __restrict__
+#define __grid_constant__
+#define __launch_bounds__(...)
+#define SHARED(type, name, count)       \
+    static const char name##_place = 0; \
+    type* const name = static_cast<type*>(emulation::shared(&name##_place, sizeof(type) * (count)))
+#define __syncthreads() emulation::barrier(__LINE__)
+
+struct Index {
+    int x = 1, y = 1, z = 1;
+};
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+inline float __uint_as_float(unsigned bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+inline unsigned short round_to_bf16(float x) {
+    unsigned bits;
+    std::memcpy(&bits, &x, 4);
+    if (x != x) return 0x7fff;
+    return static_cast<unsigned short>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+namespace emulation {
+
+constexpr std::size_t STACK = 64 * 1024;
+
+struct Fiber {
+    enum State { READY, BARRIER, SHUFFLE, DONE } state;
+    ucontext_t context;
+    std::vector<char> stack = std::vector<char>(STACK);
+    int line;             // of the barrier it waits at
+    long exchanges;       // shuffles it has begun
+    unsigned mask;        // lanes it waits for
+    float slots[2];       // what it offers, for even and odd shuffles
+};
+
+static std::vector<Fiber> fibers;
+static std::map<const void*, std::vector<float>> memory;  // shared memory of the running block
+static std::function<void()> body;
+static ucontext_t scheduler;
+static int current;
+
+inline void* shared(const void* place, std::size_t bytes) {
+    auto [at, fresh] = memory.try_emplace(place);
+    if (fresh) at->second.assign((bytes + 3) / 4, __uint_as_float(0x7fffffffu));
+    return at->second.data();
+}
+
+inline void wait(Fiber::State state) {
+    fibers[current].state = state;
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+inline void barrier(int line) {
+    fibers[current].line = line;
+    wait(Fiber::BARRIER);
+}
+
+// Two slots are enough: nobody begins the shuffle after next before all have read this one.
+inline float exchange(unsigned mask, float value, int from) {
+    const int me = current, warp = me / 32 * 32;
+    Fiber& fiber = fibers[me];
+    const int slot = fiber.exchanges++ % 2;
+    fiber.slots[slot] = value;
+    fiber.mask = mask;
+    wait(Fiber::SHUFFLE);
+    return fibers[warp + from].slots[slot];
+}
+
+inline bool may_run(int i) {
+    const Fiber& fiber = fibers[i];
+    if (fiber.state == Fiber::READY) return true;
+    if (fiber.state != Fiber::SHUFFLE) return false;
+    for (int lane = 0; lane < 32; ++lane)
+        if (fiber.mask >> lane & 1 && fibers[i / 32 * 32 + lane].exchanges < fiber.exchanges) return false;
+    return true;
+}
+
+inline void run_fiber() {
+    body();
+    fibers[current].state = Fiber::DONE;
+}
+
+inline void open_barrier() {
+    int waiting = 0, line = 0;
+    for (auto& fiber : fibers)
+        if (fiber.state == Fiber::BARRIER) ++waiting, line = fiber.line;
+    bool one = waiting == static_cast<int>(fibers.size());
+    for (auto& fiber : fibers) one = one && fiber.line == line;
+    if (!one) throw std::runtime_error("not all threads reach one barrier or shuffle; line " + std::to_string(line));
+    for (auto& fiber : fibers) fiber.state = Fiber::READY;
+}
+
+inline void start_block() {
+    memory.clear();
+    for (auto& fiber : fibers) {
+        fiber.state = Fiber::READY, fiber.exchanges = 0, fiber.line = 0;
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = &scheduler;
+        makecontext(&fiber.context, run_fiber, 0);
+    }
+}
+
+// One pass over a warp; did any of its threads run?
+inline bool pass(int warp, const std::vector<int>& lanes) {
+    bool progress = false;
+    for (int lane : lanes) {
+        const int i = warp * 32 + lane;
+        if (!may_run(i)) continue;
+        progress = true, current = i, threadIdx = Index{i, 0, 0};
+        swapcontext(&scheduler, &fibers[i].context);
+    }
+    return progress;
+}
+
+inline void run_block(const std::vector<int>& warps, const std::vector<int>& lanes, bool greedy) {
+    start_block();
+    for (;;) {
+        bool progress = false;
+        for (int warp : warps) {
+            while (pass(warp, lanes)) {
+                progress = true;
+                if (!greedy) break;
+            }
+        }
+        if (progress) continue;
+        if (std::all_of(fibers.begin(), fibers.end(), [](auto& f) { return f.state == Fiber::DONE; })) return;
+        open_barrier();
+    }
+}
+
+// 0 as numbered, 1 backwards, else shuffled by that seed
+inline std::vector<int> ordered(int n, int how) {
+    std::vector<int> numbers(n);
+    for (int i = 0; i < n; ++i) numbers[i] = how == 1 ? n - 1 - i : i;
+    if (how > 1) std::shuffle(numbers.begin(), numbers.end(), std::mt19937(how));
+    return numbers;
+}
+
+template <typename... A, std::size_t... I>
+void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+    kernel(*static_cast<std::remove_const_t<A>*>(arguments[I])...);
+}
+
+// Runs `kernel` over grid x, y, z with `arguments` as the driver takes them; a message where it went wrong, else null.
+template <typename... A>
+const char* run(void (*kernel)(A...), const int* grid, int threads, void** arguments, int order) {
+    static std::string message;
+    fibers.resize(threads);
+    const int how = order / 2;
+    gridDim = Index{grid[0], grid[1], grid[2]}, blockDim = Index{threads, 1, 1};
+    body = [=] { call(kernel, arguments, std::index_sequence_for<A...>()); };
+    try {
+        for (int block : ordered(grid[0] * grid[1] * grid[2], how)) {
+            blockIdx = Index{block % grid[0], block / grid[0] % grid[1], block / (grid[0] * grid[1])};
+            run_block(ordered(threads / 32, how), ordered(32, how), order % 2);
+        }
+    } catch (const std::exception& error) {
+        message = error.what();
+        return message.c_str();
+    }
+    return nullptr;
+}
+
+}  // namespace emulation
+
+inline float __shfl_xor_sync(unsigned mask, float value, int distance) {
+    return emulation::exchange(mask, value, emulation::current % 32 ^ distance);
+}
