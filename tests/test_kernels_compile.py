@@ -1,0 +1,146 @@
+"""Every kernel compiles for every architecture within its registers and without spills; what is compiled is kept."""
+
+import logging
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from supernet.cuda_kernels import compile as compiling
+from supernet.cuda_kernels.code_cache import CodeCache, default_folder
+from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel, usage
+from supernet.cuda_kernels.launch import FOLDER, Kernel
+from supernet.errors import SupernetError
+
+SOURCE = "node_mix.cu"
+SMALL = Kernel(SOURCE, "node_mix_bwd_finish<2, 16>")
+# Of a thread: with 256 threads a block and 65,536 registers, 64 let four blocks stand on a multiprocessor, 128 two.
+CEILINGS = {"node_mix_fwd": 80, "node_mix_bwd_reduce": 128, "node_mix_bwd_finish": 48}
+
+
+def instances(terms: int, channels: int, storage: str, vector: int) -> list[Kernel]:
+    """The kernels of one node."""
+    both = [f"{name}<{storage}, {terms}, {channels}, {vector}>" for name in ("node_mix_fwd", "node_mix_bwd_reduce")]
+    return [Kernel(SOURCE, name) for name in (*both, f"node_mix_bwd_finish<{terms}, {channels}>")]
+
+
+@pytest.fixture(autouse=True)
+def _compiler() -> None:
+    try:
+        compiling.compiler_version()
+    except SupernetError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CodeCache:
+    return CodeCache(tmp_path / "kernels")
+
+
+def hold_the_ceilings(kernel: Kernel, architecture: str, cache: CodeCache) -> None:
+    code = compile_kernel(kernel, architecture, cache)
+    assert (code.spilled, code.stack) == (0, 0), f"{kernel.name} on {architecture} spills"
+    assert code.registers <= CEILINGS[kernel.name.partition("<")[0]], f"{kernel.name} on {architecture}"
+    assert code.shared <= 48 * 1024
+    assert code.binary.startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("shape", [(14, 16, "bf16", 8), (8, 16, "float", 4)], ids=str)
+def test_kernels_compile_within_their_registers(
+    shape: tuple[int, int, str, int], architecture: str, cache: CodeCache
+) -> None:
+    for kernel in instances(*shape):
+        hold_the_ceilings(kernel, architecture, cache)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("storage", ["float", "bf16"])
+def test_all_forms_compile_within_their_registers(storage: str, architecture: str, cache: CodeCache) -> None:
+    vectors = {"float": (1, 2, 4), "bf16": (1, 2, 4, 8)}[storage]
+    shapes = product((1, 2, 5, 35, 64), (16, 64, 136), vectors)
+    for terms, channels, vector in [*shapes, (3, 1, 1), (14, 17, 1), (21, 333, 1)]:
+        for kernel in instances(terms, channels, storage, vector):
+            hold_the_ceilings(kernel, architecture, cache)
+
+
+def test_every_source_is_under_these_tests() -> None:
+    """A kernel that is not compiled here has no ceiling."""
+    assert [path.name for path in sorted(FOLDER.glob("*.cu"))] == [SOURCE]
+    text = (FOLDER / SOURCE).read_text(encoding="utf-8")
+    assert text.count("__global__") == len(CEILINGS) == sum(f"\n{name}(" in text for name in CEILINGS)
+
+
+def test_a_second_call_does_not_compile(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compile_kernel(SMALL, "sm_90", cache)
+    monkeypatch.setattr(compiling, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert compile_kernel(SMALL, "sm_90", cache) == first
+    assert [path.name for path in cache.folder.iterdir()] == [f"{compiling.key_of(SMALL, 'sm_90')}.bin"]
+
+
+def test_the_key_names_all_that_matters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def key(kernel: Kernel = SMALL, architecture: str = "sm_90") -> str:
+        return compiling.key_of(kernel, architecture)
+
+    keys = [key(), key(architecture="sm_80"), key(Kernel(SOURCE, "node_mix_bwd_finish<3, 16>"))]
+    monkeypatch.setattr(compiling, "OPTIONS", ("--std=c++20",))
+    keys.append(key())
+    monkeypatch.setattr(compiling, "compiler_version", lambda: (99, 0))
+    keys.append(key())
+    (tmp_path / "own.cuh").write_text("// a header", encoding="utf-8")
+    monkeypatch.setattr(compiling, "FOLDER", tmp_path)
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "head", "empty", "folder"])
+def test_a_damaged_entry_is_compiled_again(cache: CodeCache, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    first = compile_kernel(SMALL, "sm_90", cache)
+    path = cache.path(compiling.key_of(SMALL, "sm_90"))
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+        head = whole.replace(b'"registers": ', b'"registers": 1', 1)
+        path.write_bytes({"cut": whole[: len(whole) // 2], "flipped": flipped, "head": head, "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert compile_kernel(SMALL, "sm_90", cache) == first
+    assert "compiled again" in caplog.text
+    assert damage == "folder" or path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert compile_kernel(SMALL, "sm_90", CodeCache(tmp_path / "file" / "kernels")).binary
+    assert "not kept" in caplog.text
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path / "own"))
+    assert default_folder() == tmp_path / "own" / "kernels"
+    monkeypatch.delenv("SUPERNET_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert CodeCache().folder == tmp_path / ".cache" / "supernet" / "kernels"
+
+
+def test_mistakes_are_one_line(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SupernetError, match=r"nonsense<1> does not compile for sm_90: .*error"):
+        compile_kernel(Kernel(SOURCE, "nonsense<1>"), "sm_90", cache)
+    with pytest.raises(SupernetError, match="does not compile for sm_20"):
+        compile_kernel(SMALL, "sm_20", cache)
+    with pytest.raises(SupernetError, match="no kernel source"):
+        compile_kernel(Kernel("nowhere.cu", "f"), "sm_90", cache)
+    with pytest.raises(SupernetError, match="no line about registers"):
+        usage("ptxas info: nothing")
+    with pytest.raises(SupernetError, match=r"cuda\.bindings\.nothing .*executor=torch"):
+        compiling.bindings("nothing")
+
+
+def test_the_report_is_read() -> None:
+    log = """ptxas info    : Function properties for f
+    16 bytes stack frame, 8 bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 40 registers, used 1 barriers, 4096+16 bytes smem, 360 bytes cmem[0]"""
+    assert usage(log) == {"registers": 40, "spilled": 12, "stack": 16, "shared": 4096}

@@ -1,0 +1,121 @@
+"""How kernels reach a GPU, with a driver that only notes what it is told; and on a GPU, where there is one."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.cuda_kernels import compile as compiling
+from supernet.cuda_kernels import launch as launching
+from supernet.cuda_kernels.launch import Kernel, Launch, launch, pointer, table
+from supernet.cuda_kernels.node_mix import (
+    node_mix,
+    node_mix_bwd_reduce,
+    node_mix_reference,
+    node_mix_reference_sums,
+)
+from supernet.errors import SupernetError
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+KERNEL = Kernel("node_mix.cu", "node_mix_bwd_finish<2, 16>")
+
+
+class Driver:
+    """Answers as CUDA's driver does: an error code, 0 for none, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.modules: list[bytes] = []
+        self.launched: list[tuple[Any, ...]] = []
+        self.error: Any = 0
+
+    def cuModuleLoadData(self, binary: bytes) -> tuple[int, str]:
+        self.modules.append(binary)
+        return 0, "module"
+
+    def cuModuleGetFunction(self, module: str, symbol: bytes) -> tuple[int, bytes]:
+        return 0, symbol
+
+    def cuLaunchKernel(self, *arguments: Any) -> tuple[Any]:
+        self.launched.append(arguments)
+        return (self.error,)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Driver]:
+    try:
+        compiling.compiler_version()
+    except SupernetError as error:
+        pytest.skip(str(error))
+    noting = Driver()
+    monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(launching, "_driver", lambda: noting)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=7))
+    launching._function.cache_clear()
+    yield noting
+    launching._function.cache_clear()
+
+
+def test_arguments_lie_where_a_driver_looks() -> None:
+    x, y = torch.zeros(3), torch.zeros(2)
+    one = Launch(KERNEL, (1, 1, 1), (pointer(x), table([x, y]), ctypes.c_longlong(2**40)))
+    first, second, third = one.addresses()
+    assert ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))[0] == x.data_ptr()
+    assert ctypes.cast(second, ctypes.POINTER(ctypes.c_void_p))[:2] == [x.data_ptr(), y.data_ptr()]
+    assert ctypes.cast(third, ctypes.POINTER(ctypes.c_longlong))[0] == 2**40
+
+
+def test_the_driver_is_told_grid_block_stream_and_arguments(driver: Driver) -> None:
+    one = Launch(KERNEL, (5, 2, 1), (ctypes.c_int(3),))
+    launch([one, one], torch.device("cuda"))
+    symbol, *place, arguments, extra = driver.launched[0]
+    assert b"node_mix_bwd_finish" in symbol and place == [5, 2, 1, 256, 1, 1, 0, 7] and extra == 0
+    assert isinstance(arguments, int)
+    assert len(driver.launched) == 2 and len(driver.modules) == 1  # loaded once a device
+    assert driver.modules[0].startswith(b"\x7fELF")
+
+
+def test_a_refusal_of_the_driver_is_one_line(driver: Driver) -> None:
+    driver.error = SimpleNamespace(name="CUDA_ERROR_INVALID_VALUE")
+    with pytest.raises(SupernetError, match=r"node_mix_bwd_finish<2, 16>: .*CUDA_ERROR_INVALID_VALUE"):
+        launch([Launch(KERNEL, (1, 1, 1), ())], torch.device("cuda"))
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(64, 16, 32, 32, 14), (3, 5, 7, 2, 4), (1, 1, 1, 1, 1), (2, 136, 9, 9, 35)])
+def test_on_a_gpu_values_equal_float64_and_bits_repeat(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Also on a stream of one's own, and replayed from a captured graph."""
+    *image, terms = shape
+    z = [torch.randn(image, device="cuda").to(dtype, memory_format=torch.channels_last) for _ in range(terms)]
+    g = torch.randn(image, device="cuda").to(dtype)
+    small = [torch.randn(size, device="cuda") for size in [(terms, image[1])] * 3 + [(terms,)]]
+
+    def run() -> tuple[torch.Tensor, ...]:
+        return node_mix(z, *small), *node_mix_bwd_reduce(g, z, *small[:3])
+
+    def inside(kind: torch.dtype) -> tuple[torch.Tensor, ...]:
+        terms, factors = [x.to(kind) for x in z], [x.to(kind) for x in small]
+        return node_mix_reference(terms, *factors), *node_mix_reference_sums(g.to(kind), terms, *factors[:3])
+
+    found = run()
+    for x, usual, there in zip(found, inside(torch.float32), inside(torch.float64), strict=True):
+        bound = 2 * (usual.to(x.dtype).double() - there).norm() + 1e-6 * there.norm()
+        assert (x.double() - there).norm() <= bound
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        aside = run()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        captured = run()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(map(torch.equal, found, aside)) and all(map(torch.equal, found, captured))
