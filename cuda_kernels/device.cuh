@@ -8,9 +8,11 @@ constexpr int THREADS = 256;  // a block
 constexpr int WARPS = THREADS / 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// Shared memory goes through this macro, so that the emulation can poison it for every block.
+// Shared memory goes through this macro, so that the emulation can poison it for every block; and it is told of every
+// wide access, to see that it is aligned and within a tensor.
 #ifndef EMULATED
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#define TOUCH(at, bytes)
 #endif
 
 // Storage: float or bf16; arithmetic is float.
@@ -39,9 +41,11 @@ template <typename S, int N> struct alignas(sizeof(S) * N) Pack {
 };
 
 template <int N, typename S> __device__ inline Pack<S, N> read(const S* at) {
+    TOUCH(at, sizeof(S) * N);
     return *reinterpret_cast<const Pack<S, N>*>(at);
 }
 template <int N, typename S> __device__ inline void write(S* at, const float* values) {
+    TOUCH(at, sizeof(S) * N);
     if constexpr (sizeof(S) == 2 && N > 1) {  // as words: packs of halves were seen to be stored piece by piece
         Pack<unsigned, N / 2> words;
 #pragma unroll

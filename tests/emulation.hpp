@@ -4,7 +4,8 @@
 // their lanes and blocks as numbered (0), backwards (2), shuffled by seed n (2 n); an odd order lets a warp run as far as
 // it can before the next begins, where an even one lets all advance alike. What a kernel leaves to chance (a missing
 // barrier, a block that reads what another writes) so differs from order to order, and shared memory is poisoned with
-// NaN for every block. A barrier that some threads miss is an error.
+// NaN for every block. A barrier that some threads miss is an error, and so is a wide access that is not aligned or lies
+// outside of the tensors that were named.
 #pragma once
 #include <ucontext.h>
 
@@ -28,6 +29,7 @@
 #define SHARED(type, name, count)       \
     static const char name##_place = 0; \
     type* const name = static_cast<type*>(emulation::shared(&name##_place, sizeof(type) * (count)))
+#define TOUCH(at, bytes) emulation::touch(at, bytes)
 #define __syncthreads() emulation::barrier(__LINE__)
 
 struct Index {
@@ -67,6 +69,17 @@ static std::map<const void*, std::vector<float>> memory;  // shared memory of th
 static std::function<void()> body;
 static ucontext_t scheduler;
 static int current;
+
+static std::vector<std::pair<const char*, std::size_t>> tensors;  // what may be touched; anything where none is named
+static std::string fault;                                          // the first touch that was wrong
+
+inline void touch(const void* at, std::size_t bytes) {
+    const char* begin = static_cast<const char*>(at);
+    if (reinterpret_cast<std::size_t>(at) % bytes) fault = "an access that is not aligned";
+    for (auto& [first, size] : tensors)
+        if (begin >= first && begin + bytes <= first + size) return;
+    if (!tensors.empty()) fault = "an access outside of all tensors";
+}
 
 inline void* shared(const void* place, std::size_t bytes) {
     auto [at, fresh] = memory.try_emplace(place);
@@ -186,10 +199,10 @@ const char* run(void (*kernel)(A...), const int* grid, int threads, void** argum
             run_block(ordered(threads / 32, how), ordered(32, how), order % 2);
         }
     } catch (const std::exception& error) {
-        message = error.what();
-        return message.c_str();
+        fault = error.what();
     }
-    return nullptr;
+    message = std::exchange(fault, "");
+    return message.empty() ? nullptr : message.c_str();
 }
 
 }  // namespace emulation

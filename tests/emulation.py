@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from supernet.cuda_kernels.launch import FOLDER, THREADS, Kernel, Launch
 
@@ -38,15 +39,20 @@ class Emulator:
     def _lines(self) -> list[str]:
         sources = dict.fromkeys(kernel.path for kernel in self.names)
         lines = ['#include "emulation.hpp"', *(f'#include "{path}"' for path in sources)]
+        lines.append('extern "C" void forget() { emulation::tensors.clear(); }')
+        lines.append('extern "C" void name(const char* at, size_t n) { emulation::tensors.emplace_back(at, n); }')
         for kernel, name in self.names.items():
             head = f'extern "C" const char* {name}(const int* grid, int threads, void** arguments, int order)'
             lines.append(f"{head} {{ return emulation::run({kernel.name}, grid, threads, arguments, order); }}")
         return lines
 
-    def run(self, launch: Launch, order: int = 0, threads: int = THREADS) -> None:
-        """RuntimeError where not all threads reach a barrier."""
+    def run(self, launch: Launch, order: int = 0, tensors: Iterable[Tensor] = ()) -> None:
+        """RuntimeError where threads miss a barrier, or wide accesses leave `tensors`, where some are named."""
+        self.library.forget()
+        for x in tensors:
+            self.library.name(ctypes.c_void_p(x.data_ptr()), ctypes.c_size_t(x.numel() * x.element_size()))
         function = self.library[self.names[launch.kernel]]
         function.restype = ctypes.c_char_p
-        message = function((ctypes.c_int * 3)(*launch.grid), threads, launch.addresses(), order)
+        message = function((ctypes.c_int * 3)(*launch.grid), THREADS, launch.addresses(), order)
         if message is not None:
             raise RuntimeError(message.decode())

@@ -34,5 +34,10 @@ __global__ void left(const float* x, float* out) {
     out[threadIdx.x] = __shfl_xor_sync(ALL_LANES, x[threadIdx.x], 1);
 }
 
+// Reads of four values, of which those of the last thread end behind the tensor; moved by one, they are not aligned.
+template <int OFFSET> __global__ void wide(const float* x, float* out) {
+    out[threadIdx.x] = read<4>(x + 4 * threadIdx.x + OFFSET).x[0];
+}
+
 // Two blocks write one place.
 __global__ void twice(const float* x, float* out) { out[threadIdx.x] = x[threadIdx.x] * blockIdx.x; }

@@ -10,7 +10,7 @@ from torch import Tensor
 from supernet.cuda_kernels.launch import THREADS, Kernel, Launch, pointer
 
 RACY = str(Path(__file__).resolve().parent / "racy.cu")
-NAMES = ["turn<true>", "turn<false>", "halfway", "left", "twice"]
+NAMES = ["turn<true>", "turn<false>", "halfway", "left", "twice", "wide<0>", "wide<1>"]
 NAMES += [f"rounds<{barrier}, {distance}>" for barrier in ("true", "false") for distance in (1, THREADS - 1)]
 
 
@@ -56,3 +56,13 @@ def test_threads_that_miss_a_barrier_or_a_shuffle_are_an_error(emulator: Emulato
 def test_two_blocks_that_write_one_place_show(emulator: Emulator) -> None:
     first, *others = outputs(emulator, "twice", blocks=3)
     assert any(not torch.equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize(("offset", "short", "message"), [(0, 1, "outside of all tensors"), (1, 0, "not aligned")])
+def test_a_wide_access_beside_the_tensor_is_an_error(emulator: Emulator, offset: int, short: int, message: str) -> None:
+    x, out = torch.zeros(4 * THREADS + 4), torch.zeros(THREADS)
+    launch = Launch(Kernel(RACY, f"wide<{offset}>"), (1, 1, 1), (pointer(x), pointer(out)))
+    if offset == 0:
+        emulator.run(launch, tensors=[x[: 4 * THREADS]])
+    with pytest.raises(RuntimeError, match=message):
+        emulator.run(launch, tensors=[x[: 4 * THREADS + 4 - 5 * short]])

@@ -114,7 +114,7 @@ def inside(dtype: torch.dtype, function: Callable[..., Any], *arguments: Any) ->
     return function(*map(cast, arguments))
 
 
-def launches(case: Case) -> tuple[list[Launch], dict[str, Tensor], object]:
+def launches(case: Case) -> tuple[list[Launch], dict[str, Tensor], tuple[Any, ...]]:
     """What goes to the device for `case`, the outputs, poisoned, and the inputs, to be kept until it has run."""
     z, small, g = inputs(case)
     mean, scale, shift, p = small
@@ -139,9 +139,9 @@ def check_emulated(emulator: Emulator, case: Case) -> None:
     """Equals float64 as eager PyTorch does, the same bits in every order, nothing written beside the outputs."""
     found: dict[str, Tensor] = {}
     for order in ORDERS:
-        run, out, _kept = launches(case)
+        run, out, (z, _small, g) = launches(case)
         for launch in run:
-            emulator.run(launch, order)
+            emulator.run(launch, order, tensors=[*z, g, out["out"]])
         assert all(map(untouched_around, out.values()))
         assert all(torch.equal(x, found.setdefault(name, x)) for name, x in out.items()), f"order {order} differs"
     check_values(case, found["out"], [found[name] for name in SUMS])
