@@ -343,7 +343,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "raises": ({"fc": {"n": broken}}, "module 'fc', option 'n': KeyError: 'nothing here'"),
     "same": (
         {"fc": {"n": lambda fc: nn.Linear(512, 5)}},
-        "module 'fc': Choice options 'original' and 'n' build identical modules; options must differ in more than their",
+        "module 'fc': Choice options 'original' and 'n' build identical modules; options must differ in more than",
     ),
     "idle": ({"layer1.0.conv?": {"k3": kernel(3)}}, "leaves 'layer1.0.conv1' and whatever else it matches without"),
     "no function": ({"fc": {"n": nn.ReLU()}}, "give a function of the original module .* not ReLU"),

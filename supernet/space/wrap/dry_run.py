@@ -2,7 +2,7 @@
 
 Each alternative is given what the original is given there and must give a tensor of the same shape and type. Refused by
 name are modules that never run (the code around them reads their weights, say), attributes that alternatives cannot
-have, and whatever works in place on an input that other options read too: in evaluation, or in a second run in training,
+have, and whatever works in place on an input that other options read too. For the last a second run is in training,
 where dropout works.
 """
 

@@ -91,9 +91,9 @@ def _place(
         try:
             choices.append(WrappedChoice(options, place=site.name))
         except SupernetError as error:
-            told = str(error).partition("; was a loop variable")  # that is how twins come about where one writes a Choice
+            told, twins, _ = str(error).partition("; was a loop variable")  # which is no question here
             hint = "; options must differ in more than their weights: return another module, or None to leave it out"
-            raise SupernetError(f"module {site.name!r}: {told[0]}{hint if told[1] else ''}") from None
+            raise SupernetError(f"module {site.name!r}: {told}{hint if twins else ''}") from None
         for place in site.names:
             parent, _, leaf = place.rpartition(".")
             setattr(net.get_submodule(parent), leaf, choices[-1])
