@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet import Choice
+from supernet import Choice, Conv2d
 from supernet.cost import cost_table, flops, parameters, report
 from supernet.cost.cells import known_cells
 from supernet.errors import GenotypeError, SupernetError
@@ -161,3 +161,22 @@ def test_nothing_is_drawn() -> None:
 def test_mistakes(call: Any, message: str) -> None:
     with pytest.raises((SupernetError, GenotypeError), match=message):
         call(published("DARTS_V2"))
+
+
+def test_a_network_of_ones_own_is_counted_with_its_own_channels() -> None:
+    """Without an image the network's default decides, for parameters and FLOPs alike."""
+
+    class Grey(nn.Module):
+        def __init__(self, num_classes: int = 3, in_chans: int = 1) -> None:
+            super().__init__()
+            self.stem = Conv2d(in_chans, Choice([2, 4]), 3, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.stem(x)
+
+    space = Space(Grey)
+    genotype = space.genotype({"stem/out_channels": "4"})
+    assert parameters(genotype, space=space) == 4 * 9
+    assert parameters(genotype, space=space, in_chans=3) == 3 * 4 * 9
+    assert flops(genotype, space=space) == flops(genotype, space=space, image=(1, 32, 32)) == 2 * 4 * 9 * 32 * 32
+    assert cost_table(space, "parameters").of(genotype) == 4 * 9

@@ -19,7 +19,7 @@ from ..network.discrete import build_from
 from ..space import Genotype, Space
 from .cells import genotype_parts, known_cells
 from .part import Part, Shape
-from .setting import IMAGE, complete, input_shape, running, space_for
+from .setting import complete, image_for, input_shape, running, space_for
 
 __all__ = ["Count", "count", "count_whole", "flops", "parameters", "report"]
 
@@ -34,16 +34,21 @@ class Count:
 
 def parameters(genotype: Genotype, *, space: Space | None = None, **arguments: Any) -> int:
     """Learned numbers of the network that `build(genotype, **arguments)` makes; `space` is needed for one's own."""
-    return _totals(genotype, space, IMAGE, arguments, run=False).parameters
+    return _totals(genotype, space, None, arguments, run=False).parameters
 
 
-def flops(genotype: Genotype, *, image: Sequence[int] = IMAGE, space: Space | None = None, **arguments: Any) -> int:
-    """FLOPs of one image (C, H, W) through that network in evaluation, two for a multiply-add."""
+def flops(
+    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: Any
+) -> int:
+    """FLOPs of one image (C, H, W) through that network in evaluation, two for a multiply-add.
+
+    Without `image` it has 32 x 32 pixels and the channels that the network takes by default.
+    """
     return _totals(genotype, space, image, arguments, run=True).flops
 
 
 def report(
-    genotype: Genotype, *, image: Sequence[int] = IMAGE, space: Space | None = None, **arguments: Any
+    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: Any
 ) -> dict[str, int]:
     """`parameters`, `flops` and `macs` (multiply-adds, half the FLOPs) of one image, ready for a log or a table."""
     found = _totals(genotype, space, image, arguments, run=True)
@@ -66,11 +71,11 @@ def count(part: Part) -> Count:
 count_named = lru_cache(maxsize=4096)(count)
 
 
-def _totals(genotype: Genotype, space: Space | None, image: Sequence[int], given: dict[str, Any], run: bool) -> Count:
+def _totals(
+    genotype: Genotype, space: Space | None, image: Sequence[int] | None, given: dict[str, Any], run: bool
+) -> Count:
     space = space_for(genotype, space)
-    if not run and "in_chans" in given:  # where nothing runs, the size of an image is all the same
-        image = (given["in_chans"], *image[1:])
-    shape = input_shape(image)
+    shape = input_shape(image_for(space, image, given))
     arguments = complete(space, given, shape)
     cells = known_cells(space)
     if cells is None:

@@ -23,7 +23,7 @@ from .cells import known_cells, relaxed_parts
 from .count import count, count_whole
 from .modules import module_parts
 from .part import Factor, Part, Placed, Shape, merged
-from .setting import IMAGE, check_space, complete, input_shape
+from .setting import check_space, complete, image_for, input_shape
 
 __all__ = ["CostTable", "cost_table", "expected", "placed_parts", "tabulate"]
 
@@ -74,7 +74,7 @@ class CostTable:
         return members, torch.tensor(filled, dtype=torch.int64).reshape(-1, most), costs
 
 
-def cost_table(space: Space, unit: str = "flops", *, image: Sequence[int] = IMAGE, **arguments: Any) -> CostTable:
+def cost_table(space: Space, unit: str = "flops", *, image: Sequence[int] | None = None, **arguments: Any) -> CostTable:
     """The `unit` ("flops" or "parameters") of all parts of a relaxed `space`, for one image (C, H, W).
 
     `arguments` are those of the discrete network: channels, layers ... Cells join what relaxed cells join, which for
@@ -83,7 +83,7 @@ def cost_table(space: Space, unit: str = "flops", *, image: Sequence[int] = IMAG
     """
     if unit not in KINDS:
         raise SupernetError(f"cost {unit!r:.40} is not known; allowed: {', '.join(KINDS)} (latency: latency_table)")
-    shape = input_shape(image)
+    shape = input_shape(image_for(space, image, arguments))
     arguments = complete(space, arguments, shape)
     placed = placed_parts(space, shape, arguments)
     costs = {part: float(getattr(count(part), unit)) for part in {one.part: None for one in placed}}

@@ -12,7 +12,7 @@ from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
 from .part import Shape
 
-__all__ = ["check_space", "complete", "input_shape", "running", "space_for"]
+__all__ = ["check_space", "complete", "image_for", "input_shape", "running", "space_for"]
 
 IMAGE = (3, 32, 32)
 
@@ -44,6 +44,16 @@ def input_shape(image: Sequence[int], batch: int = 1) -> Shape:
             f"image={image!r:.60} and batch={batch} must be whole numbers of 1 or more, image (C, H, W)"
         )
     return (batch, *sizes)
+
+
+def image_for(space: Space, image: Sequence[int] | None, arguments: Mapping[str, Any]) -> Sequence[int]:
+    """`image`, or one of 32 x 32 pixels with as many channels as the network takes unless it is told otherwise."""
+    if image is not None:
+        return image
+    check_space(space)
+    own = inspect.signature(macro_of(space).discrete).parameters.get("in_chans")
+    default = own.default if own is not None else IMAGE[0]
+    return (arguments.get("in_chans", default), *IMAGE[1:])
 
 
 def complete(space: Space, arguments: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
