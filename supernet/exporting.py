@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .errors import SupernetError, unknown
-from .export import export_model, verify_export
+from .export import MOST_DIFFERENCE, export_model, verify_export
 from .export.timm_entry import check_reads_images
 from .network import build_from
 from .report.space import card_pictures
@@ -20,8 +20,6 @@ from .train.config import ExportConfig
 from .train.run import RunFolder
 
 __all__ = ["Exported", "run_export", "trained_network"]
-
-MOST_DIFFERENCE = 1e-5  # between the outputs here and in the fresh process; equal layouts and threads give 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def run_export(config: ExportConfig) -> Exported:
 
     Raises SupernetError where `config.run` is no finished run of the stage retrain, where its network reads no images
     (`trained_network` loads that), where the target holds anything but an earlier export, and where the reopened model
-    computes something else.
+    computes something else; then no folder is left, and an earlier export stays as it was.
     """
     run = _finished_retraining(config.run)
     result = run.result
@@ -50,6 +48,14 @@ def run_export(config: ExportConfig) -> Exported:
     check_reads_images(genotype)
     model = trained_network(run.path)
     data = result["data"]
+    example = torch.randn(4, *data["input_size"], generator=torch.Generator().manual_seed(0))
+    found: list[float] = []
+
+    def check(written: Path) -> None:
+        found.append(verify_export(written, model, example))
+        if not found[0] <= MOST_DIFFERENCE:
+            raise SupernetError(f"the model reopened from {written} differs by {found[0]:.2e} in its outputs")
+
     folder = export_model(
         model,
         genotype,
@@ -58,14 +64,9 @@ def run_export(config: ExportConfig) -> Exported:
         data=data,
         metrics={key: value for key, value in result["metrics"].items() if key.startswith(("val/", "test/"))},
         pictures=card_pictures(genotype),
+        check=check,
     )
-    example = torch.randn(4, *data["input_size"], generator=torch.Generator().manual_seed(0))
-    difference = verify_export(folder, model, example)
-    if not difference <= MOST_DIFFERENCE:
-        raise SupernetError(
-            f"the model reopened from {folder} differs by {difference:.2e} in its outputs; do not use it"
-        )
-    return Exported(folder, difference)
+    return Exported(folder, found[0])
 
 
 def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> nn.Module:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from torch import Tensor, nn
 from zoo_small import SMALL as MACRO
 from zoo_small import small_space
 
-import supernet.timm_models  # noqa: F401  # registers the names
+import supernet.timm_models  # registers the names
+from supernet import exporting
 from supernet.cost import flops
 from supernet.errors import SupernetError
-from supernet.export import export_model, fresh, verify_export
+from supernet.export import check_reopens, export_model, fresh, verify_export
 from supernet.network import Supernet, build, build_from
-from supernet.space import Genotype, Space, get_space, published
+from supernet.space import SPACES, Genotype, Space, get_space, published
 from supernet.space.choice import Choice
+from supernet.space.wrap import kernel, wrap
+from supernet.train.config import ExportConfig
 
 CELL = published("PDARTS").with_origin(method="by hand", seed=3)
 ARGUMENTS: dict[str, Any] = {"channels": 4, "layers": 4, "num_classes": 5, "auxiliary": True, "drop_path_rate": 0.2}
@@ -191,6 +195,71 @@ def test_macro_spaces(name: str, tmp_path: Path) -> None:
     assert (config["first_conv"], config["classifier"]) == (cfg["first_conv"], cfg["classifier"])
 
 
+CELLS = {"channels": 4, "layers": 3}
+OTHER: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(["darts", "nasnet", "s1", "s2", "s3", "s4"], CELLS),
+    "grammar": {"channels": 4},
+    "nasbench201": {"channels": 4, "cells_per_stage": 1},
+}
+
+
+def test_every_space_of_images_is_opened_again_here() -> None:
+    assert {*MACRO, *OTHER, "darts_rnn"} == set(SPACES)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_other_spaces_keep_their_classifier(name: str, tmp_path: Path) -> None:
+    """Both for a number of classes of one's own and for the default, which timm's 1,000 must not replace."""
+    genotype, x = get_space(name).sample(random.Random(4)), X[:, :, :16, :16]
+    for more in ({}, {"num_classes": 5, "in_chans": 1}):
+        arguments = OTHER[name] | more
+        net = build(genotype, seed=1, **arguments).eval()
+        folder = export_model(net, genotype, tmp_path / "m", arguments=arguments)
+        check_reopens(folder, net)
+        images = x[:, : more.get("in_chans", 3)]
+        assert torch.equal(fresh._outputs(opened(folder), images), fresh._outputs(net, images))  # s4 has noise
+        assert json.loads((folder / "config.json").read_text())["num_classes"] == more.get("num_classes", 10)
+
+
+def test_a_plain_chain_refuses_another_head_in_one_line(tmp_path: Path) -> None:
+    genotype = get_space("grammar").sample(random.Random(4))
+    folder = export_model(build(genotype), genotype, tmp_path / "m")
+    for change in ({"num_classes": 5}, {"features_only": True}):
+        with pytest.raises(SupernetError, match=f"{next(iter(change))}=.*timm's functions") as caught:
+            opened(folder, **change)
+        assert "\n" not in str(caught.value)
+    assert opened(folder, in_chans=1)(X[:, :1]).shape == (4, 10)
+    assert timm.create_model(f"local-dir:{folder}", num_classes=5)(X).shape == (4, 5)  # untrained: any number
+    assert "keeps its number of classes" in (folder / "README.md").read_text()
+
+
+def test_an_export_that_fails_its_check_gets_no_name(tmp_path: Path) -> None:
+    def fails(written: Path) -> None:
+        assert (written / "model.safetensors").is_file()
+        check_reopens(written, build(CELL, seed=9, **CELLS))
+
+    net = build(CELL, seed=1, **CELLS)
+    for earlier in (False, True):
+        if earlier:
+            export_model(net, CELL, tmp_path / "m", arguments=CELLS, check=lambda written: check_reopens(written, net))
+        with pytest.raises(SupernetError, match=r"the export differs by .*; nothing was written to .*m$"):
+            export_model(net, CELL, tmp_path / "m", arguments=CELLS, check=fails)
+        assert os.listdir(tmp_path) == (["m"] if earlier else [])
+    check_reopens(tmp_path / "m", net)
+
+
+def test_the_stage_leaves_no_folder_that_opens_to_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genotype = get_space("grammar").sample(random.Random(4))
+    data = {"name": "digits", "limit": 32}
+    supernet.retrain(genotype, data=data, epochs=1, batch_size=16, run=tmp_path / "run")
+    monkeypatch.setattr(exporting, "verify_export", lambda *_: 0.5)
+    with pytest.raises(SupernetError, match=r"the export differs by 5.00e-01 .*; nothing was written to"):
+        exporting.run_export(ExportConfig(run=str(tmp_path / "run")))
+    assert not (tmp_path / "run" / "model").exists()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", MACRO)
 def test_macro_spaces_in_a_fresh_process(name: str, tmp_path: Path) -> None:
@@ -352,8 +421,66 @@ def test_a_network_of_ones_own(tmp_path: Path) -> None:
     folder = export_model(net, genotype, tmp_path / "m", metrics={"loss": 1.5})
     card = (folder / "README.md").read_text()
     assert 'build_from(Space(Net), Genotype.load("genotype.json"))' in card and "local-dir" not in card
+    assert f"from {__name__} import Net" in card and "- timm" not in card and "library_name: supernet" in card
+    assert "architecture" not in json.loads((folder / "config.json").read_text())
     again = build_from(Space(Net), Genotype.load(folder / "genotype.json"))
     again.load_state_dict(load_file(folder / "model.safetensors"))
     assert torch.equal(again(X), net(X))
     with pytest.raises(SupernetError, match="author's own class 'Net'"):
-        opened(folder)
+        timm.create_model("sn_cellnet", genotype=folder / "genotype.json")
+
+
+class Fitted(nn.Module):
+    """A network of a user's own whose defaults are not those of the data."""
+
+    def __init__(self, width: int = 4, num_classes: int = 7, in_chans: int = 3) -> None:
+        super().__init__()
+        self.op = Choice({f"k{k}": partial(nn.Conv2d, in_chans, width, k, padding=k // 2) for k in (1, 3)})
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.op(x).mean(dim=(2, 3)))
+
+
+def loaded_by_its_card(folder: Path, monkeypatch: pytest.MonkeyPatch, **known: Any) -> nn.Module:
+    """The model of the card's code, run in the folder."""
+    code = (folder / "README.md").read_text().partition("```python")[2].partition("```")[0]
+    monkeypatch.chdir(folder)
+    exec(code, known)  # the lines that a reader is told to run
+    return known["model"].eval()
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["class", "space"])
+def test_the_card_of_ones_own_network_knows_what_the_data_fitted(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Space(partial(Fitted, width=6), name="mine") if told else Space(Fitted)
+    arguments = {"num_classes": 10, "in_chans": 1}
+    genotype = space.sample(random.Random(0))
+    net = build_from(space, genotype, **arguments).eval()
+    folder = export_model(net, genotype, tmp_path / "m", arguments=arguments, space=space if told else None)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["num_classes"], config["pretrained_cfg"]["input_size"][0]) == (10, 1)
+    assert torch.equal(loaded_by_its_card(folder, monkeypatch)(X[:, :1]), net(X[:, :1]))
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_card_of_a_wrapped_network_calls_wrap(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timm.create_model("test_resnet", num_classes=4)
+    rules = {"layer1.*.conv1": {"k5": kernel(5)}}
+    space = wrap(model, rules, example=(3, 24, 24))
+    genotype = space.sample(random.Random(1))
+    net = build_from(space, genotype).eval()
+    folder = export_model(net, genotype, tmp_path / "m", space=space if told else None)
+    assert "Space(" not in (folder / "README.md").read_text()
+    assert torch.equal(loaded_by_its_card(folder, monkeypatch, model=model, rules=rules)(X), net(X))
+
+
+def test_the_card_of_a_written_space_reads_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(supernet.__file__).parent / "space/zoo/forms/grammar.yaml").read_text()
+    space = Space.from_yaml(text.replace("name: grammar", "name: mine"))
+    genotype = space.sample(random.Random(1))
+    net = build_from(space, genotype, num_classes=4).eval()
+    folder = export_model(net, genotype, tmp_path / "m", arguments={"num_classes": 4}, space=space)
+    (folder / "space.yaml").write_text(space.to_yaml())
+    assert torch.equal(loaded_by_its_card(folder, monkeypatch)(X), net(X))

@@ -18,6 +18,8 @@ tags:
 - neural-architecture-search
 ---
 """
+# timm cannot open a network of one's own class, so nothing sends a reader there.
+_HEAD_OWN = _HEAD.replace("library_name: timm", "library_name: supernet").replace("- timm\n", "")
 
 _OPEN_TIMM = """```python
 import timm
@@ -27,21 +29,15 @@ model = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True).eval
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 ```
 
-`num_classes=`, `in_chans=`, `features_only=True` and timm's other arguments adapt it for fine-tuning. Without
-`pretrained=True` timm draws new weights."""
+"""
+_ADAPTS = """`num_classes=`, `in_chans=`, `features_only=True` and timm's other arguments adapt it for fine-tuning.
+Without `pretrained=True` timm draws new weights."""
 
-_OPEN_OWN = """The network is of a class of its author's own, {space!r}, which timm does not know; with that class:
+_KEEPS_HEAD = """The network lacks the functions by which timm changes a network: it keeps its number of classes, and
+has no `features_only=True`. `in_chans=` adapts its first convolution. Without `pretrained=True` timm draws new
+weights."""
 
-```python
-from safetensors.torch import load_file
-from supernet import Genotype, Space
-from supernet.network import build_from
-
-model = build_from(Space({name}), Genotype.load("genotype.json"))
-model.load_state_dict(load_file("model.safetensors"))
-```"""
-
-_FILES = """`model.safetensors` holds the weights, `config.json` what timm reads, `genotype.json` the architecture."""
+_FILES = "`model.safetensors` holds the weights, `config.json` {config}, `genotype.json` the architecture."
 
 
 def write_card(
@@ -55,16 +51,17 @@ def write_card(
     dropped: Sequence[str] = (),
     macs: int | None = None,
     pictures: Sequence[str] = (),
+    own: str = "",
+    keeps_head: bool = False,
 ) -> str:
     """The text of README.md.
 
     `arguments` are those of the macro structure, `data` the preprocessing, `metrics` numbers by name; `dropped` names
     parts of the trained network that the folder leaves out, `pictures` files beside the card that show its cells,
-    `macs` the multiply-adds of one image.
+    `macs` the multiply-adds of one image. `own` tells how a network that timm cannot open is loaded, `keeps_head` that
+    timm cannot change its classifier.
     """
-    own = genotype.space not in SPACES
-    name = genotype.space if genotype.space.isidentifier() else "Net"
-    opening = _OPEN_OWN.format(space=genotype.space, name=name) if own else _OPEN_TIMM
+    opening = own or _OPEN_TIMM + (_KEEPS_HEAD if keeps_head else _ADAPTS)
     sections = [
         f"# {_line(title)}",
         f"An image classifier with {parameters:,} parameters{_work(macs, data)}. Its architecture is the point "
@@ -72,7 +69,7 @@ def write_card(
         *(f"Left out of this folder, as it serves training alone: {part}." for part in dropped),
         "## How to open it",
         opening,
-        _FILES,
+        _FILES.format(config="its arguments and the preprocessing" if own else "what timm reads"),
         "## Results" if metrics else "",
         _table(metrics) if metrics else "",
         "## Architecture",
@@ -85,7 +82,7 @@ def write_card(
         "## Where the architecture comes from" if genotype.origin else "",
         _table(genotype.origin) if genotype.origin else "",
     ]
-    return _HEAD + "\n" + "\n\n".join(text for text in sections if text) + "\n"
+    return (_HEAD_OWN if own else _HEAD) + "\n" + "\n\n".join(text for text in sections if text) + "\n"
 
 
 def _architecture(genotype: Genotype) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from ..cost import flops
 from ..errors import SupernetError, unknown
 from ..network import build
 from ..network.macro import macro_of
-from ..space import SPACES, Genotype, space_of
+from ..space import SPACES, Genotype, Space, space_of
 from .card import write_card
-from .timm_entry import check_reads_images, classifier_of, first_conv
+from .own import how_to_load
+from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
 
 __all__ = ["export_model"]
 
@@ -47,13 +48,17 @@ def export_model(
     data: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     pictures: Mapping[str, bytes] | None = None,
+    space: Space | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Writes `model` to `folder`, replacing an earlier export there, and returns the folder's absolute path.
 
     `arguments` are those that `build(genotype, ...)` made the model with. `data` may hold `name`, `mean` and `std` per
     channel for values in [0, 1], `input_size` (channels, height, width), `class_names`, `interpolation`, `crop_pct`.
     `metrics` are shown in the model card, nothing else is claimed there, and `pictures`, PNG files by a name such as
-    cell-normal.png. Weights are stored in float32, the auxiliary head is left out; `model` is left as it was.
+    cell-normal.png. `space` is that of a network of one's own, whose card then says how it is made again. `check` is
+    called with the written folder before it gets its name: what it raises leaves nothing behind. Weights are stored in
+    float32, the auxiliary head is left out; `model` is left as it was.
     Raises SupernetError where the arguments do not rebuild the model, for unknown keys or impossible values in `data`,
     and where `folder` holds anything but an earlier export.
     """
@@ -79,17 +84,21 @@ def export_model(
         dropped=["the auxiliary head"] if dropped else [],
         macs=_macs(genotype, told, data or {}) if known else None,
         pictures=list(drawn),
+        own="" if known else how_to_load(genotype, told, type(net), space),
+        keeps_head=not has_timms_interface(net),
     )
     texts = {
         "config.json": _json(_config(net, genotype, told, checked)),
         "genotype.json": genotype.to_json(),
         "README.md": card,
     }
-    _write(target, {name: text.encode() for name, text in texts.items()} | drawn, state)
+    _write(target, {name: text.encode() for name, text in texts.items()} | drawn, state, check)
     return target
 
 
-def _write(target: Path, files: Mapping[str, bytes], state: dict[str, Tensor]) -> None:
+def _write(
+    target: Path, files: Mapping[str, bytes], state: dict[str, Tensor], check: Callable[[Path], None] | None
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -99,9 +108,20 @@ def _write(target: Path, files: Mapping[str, bytes], state: dict[str, Tensor]) -
             (aside / name).write_bytes(content)
         save_file(state, aside / "model.safetensors", metadata={"format": "pt"})
         os.chmod(aside / "model.safetensors", (aside / "config.json").stat().st_mode & 0o777)  # safetensors gives 0600
+        if check is not None:
+            _checked(check, aside, target)
         _put(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _checked(check: Callable[[Path], None], aside: Path, target: Path) -> None:
+    """Runs `check`; what it says of the folder `aside`, which goes now, is said of the export `target`."""
+    try:
+        check(aside)
+    except SupernetError as error:
+        told = str(error).replace(str(aside), "the export")
+        raise SupernetError(f"{told}; nothing was written to {target}") from None
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
@@ -155,7 +175,7 @@ def _data(data: Mapping[str, Any], net: nn.Module, arguments: Mapping[str, Any])
         found[key] = [float(v) for v in data.get(key) or [default] * channels]
         if len(found[key]) != channels:
             raise SupernetError(f"data.{key}={found[key]} must have one number for each of {channels} channels")
-    names, classes = [str(name) for name in data.get("class_names") or ()], getattr(net, "num_classes", None)
+    names, classes = [str(name) for name in data.get("class_names") or ()], _classes(net, arguments)
     if names and classes is not None and len(names) != classes:
         raise SupernetError(f"data.class_names has {len(names)} names; the model has {classes} classes")
     found["class_names"] = names or None
@@ -167,7 +187,7 @@ def _data(data: Mapping[str, Any], net: nn.Module, arguments: Mapping[str, Any])
 def _config(
     net: nn.Module, genotype: Genotype, arguments: Mapping[str, Any], data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of config.json, in timm's layout."""
+    """The content of config.json, in timm's layout; without an architecture where timm cannot open it."""
     preprocessing = {key: data[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std")}
     pretrained: dict[str, Any] = {
         "custom_load": False,
@@ -177,18 +197,22 @@ def _config(
         "first_conv": first_conv(net),
         "classifier": classifier_of(net),
     }
-    config: dict[str, Any] = {"architecture": "sn_cellnet"}
-    for key in ("num_classes", "num_features"):
-        value = getattr(net, key, None)
+    config: dict[str, Any] = {"architecture": "sn_cellnet"} if genotype.space in SPACES else {}
+    for key, value in (("num_classes", _classes(net, arguments)), ("num_features", getattr(net, "num_features", None))):
         if isinstance(value, int):
             config[key] = value
-    if "num_classes" in config:
+    if "num_classes" in config:  # timm puts a new head where this differs from the number that the network has
         pretrained["num_classes"] = config["num_classes"]
     if data["class_names"]:
         config["label_names"] = data["class_names"]
     config["model_args"] = {"genotype": json.loads(genotype.to_json()), **arguments}
     config["pretrained_cfg"] = pretrained
     return config
+
+
+def _classes(net: nn.Module, arguments: Mapping[str, Any]) -> Any:
+    """The number of classes, from the arguments where the network does not say it; None: unknown."""
+    return getattr(net, "num_classes", arguments.get("num_classes"))
 
 
 def _macs(genotype: Genotype, told: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from timm.utils import unwrap_model
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 
 from ..errors import SupernetError
 
-__all__ = ["verify_export"]
+__all__ = ["MOST_DIFFERENCE", "check_reopens", "verify_export"]
+
+MOST_DIFFERENCE = 1e-5  # between the outputs of a model and of the reopened one; equal layouts and threads give 0
 
 # Arguments: where the package lies, the exported folder, the file with the input, the file for the output, threads.
 # The package's folder goes last on the path: before the standard library its neighbours could shadow modules of it.
@@ -69,9 +73,35 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise SupernetError(f"{folder} does not open in a fresh process: {last[:300]}")
         there = load_file(found)["y"]
+    return _difference(folder, _outputs(_as_loaded(model), x), there)
+
+
+def check_reopens(folder: str | os.PathLike[str], model: nn.Module) -> None:
+    """Raises SupernetError where `folder`, opened by timm in this process, computes something else than `model`.
+
+    Quicker than `verify_export`, but what this process has imported and registered is there for the opening too.
+    """
+    from .. import timm_models  # noqa: F401  # registers the names; it imports this package
+
+    folder = Path(folder).resolve()
+    try:
+        opened = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    except RuntimeError as error:  # weights that do not fit
+        raise SupernetError(f"{folder} does not open again: {str(error).splitlines()[0][:300]}") from None
+    cfg: Any = opened.pretrained_cfg
+    x = torch.randn(2, *cfg["input_size"], generator=torch.Generator().manual_seed(0))
+    difference = _difference(folder, _outputs(_as_loaded(model), x), _outputs(opened, x))
+    if not difference <= MOST_DIFFERENCE:
+        raise SupernetError(f"the model reopened from {folder} differs by {difference:.2e} in its outputs")
+
+
+def _outputs(net: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # for networks with noise in them
-        here = _as_loaded(model)(x)
+        return net(x)
+
+
+def _difference(folder: Path, here: Tensor, there: Tensor) -> float:
     if here.shape != there.shape:
         raise SupernetError(f"{folder} gives outputs of shape {tuple(there.shape)}, the model {tuple(here.shape)}")
     if here.isnan().logical_xor(there.isnan()).any():

@@ -22,6 +22,7 @@ from ..space import SPACES, Genotype, published, space_of
 
 __all__ = [
     "GenotypeLike", "as_genotype", "check_reads_images", "classifier_of", "create_cellnet", "first_conv",
+    "has_timms_interface",
 ]  # fmt: skip
 
 GenotypeLike = Genotype | Mapping[str, Any] | str | os.PathLike[str]
@@ -74,9 +75,16 @@ def first_conv(net: nn.Module) -> str | None:
     return next((name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)), None)
 
 
-def classifier_of(net: nn.Module) -> str:
-    """The path of the last layer, which timm replaces for other classes."""
-    get: Any = getattr(net, "get_classifier", lambda: None)
+def has_timms_interface(net: nn.Module) -> bool:
+    """Whether timm can change the classifier of `net`; networks of a written space (YAML) are plain chains."""
+    return hasattr(net, "get_classifier")
+
+
+def classifier_of(net: nn.Module) -> str | None:
+    """The path of the last layer, which timm replaces for other classes; None where it cannot."""
+    if not has_timms_interface(net):
+        return None
+    get: Any = net.get_classifier
     last = get()
     return next((name for name, module in net.named_modules() if module is last), "classifier")
 
@@ -101,6 +109,8 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         if arguments.get("num_classes") == 0:
             arguments.pop("auxiliary", None)  # a second classifier of nothing
         net = build(point, **arguments)
+        if not has_timms_interface(net):
+            _check_kept_whole(point, pretrained, kwargs)
         net._traits = {"first_conv": first_conv(net)}  # type: ignore[assignment]  # the stem decides, not the entry
         return net
 
@@ -120,6 +130,21 @@ def _bounded(arguments: Mapping[str, Any]) -> None:
         value = arguments.get(key)
         if isinstance(value, int) and value > most:
             raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")
+
+
+def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Mapping[str, Any]) -> None:
+    """Raises SupernetError where timm would take apart a network that lacks its functions for that."""
+    told = f"networks of space {point.space!r} lack timm's functions"
+    if kwargs.get("features_only"):
+        raise SupernetError(f"features_only=True: {told}, so they give no features; open the whole network")
+    cfg: Any = kwargs.get("pretrained_cfg")
+    stored = cfg.get("num_classes") if isinstance(cfg, Mapping) else getattr(cfg, "num_classes", None)
+    asked = kwargs.get("num_classes")
+    if pretrained and None not in (stored, asked) and stored != asked:
+        raise SupernetError(
+            f"num_classes={asked}: {told}, so the classifier stays as it was trained, with {stored} classes; open it "
+            "without num_classes=, or put a layer of your own in its place"
+        )
 
 
 def _resolutions(point: Genotype, network: Any, kwargs: Mapping[str, Any]) -> int:
