@@ -8,7 +8,8 @@ Settings have the names of the command line (`supernet search --cfg job` prints 
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ import numpy as np
 from torch import nn
 
 from .errors import SupernetError
+from .export import check_reopens
 from .export import export_model as _export_folder
 from .presets import preset
 from .report.space import card_pictures
-from .space import SPACES, Genotype, Space
+from .space import SPACES, Genotype, Space, get_space
+from .space.form import load_space
+from .space.reference import find_genotype
 from .train.config import RetrainConfig, SearchConfig, from_mapping
 from .train.data.arrays import from_arrays
 from .train.data.augment import Augment
@@ -34,7 +38,7 @@ Settings = Mapping[str, Any]
 
 
 def search(
-    space: str | Space | type[nn.Module] = "darts",
+    space: str | Path | Space | type[nn.Module] = "darts",
     train: Any = None,
     val: Any = None,
     *,
@@ -43,6 +47,7 @@ def search(
     augment: Augment | None = None,
     task: Task | None = None,
     run: str | Path | None = None,
+    allow: str | Sequence[str] = (),
     **settings: Any,
 ) -> Searched:
     """Search `space` on `train` (and `val` for the alphas, else a part of `train`); without data on the set `data`.
@@ -50,18 +55,19 @@ def search(
     `space` is a registered name, a YAML file, a `Space`, or a network class with choices in it. `train` and `val` are
     map-style data sets of (image, target), or pairs of arrays (images [N, C, H, W], targets [N]). `method` is a name of
     a preset or its settings. `run` names a folder in which the search lives and is resumed; without it nothing is
-    written.
+    written. `allow` has the prefixes of import paths whose classes a YAML file may name.
     Raises SupernetError for unknown names and settings.
     """
-    is_file = isinstance(space, str) and space.endswith((".yaml", ".yml"))
-    spaces: dict[str, Any] = {"space": {"file" if is_file else "name": space}} if isinstance(space, str) else {}
-    if not isinstance(space, str | Space):
+    named: dict[str, Any] = {"allow": _prefixes(allow)}
+    if isinstance(space, str | Path):
+        named["file" if _is_file(space) else "name"] = str(space)
+    elif not isinstance(space, Space):
         space = Space(space)  # refuses what makes no network
     splits = _splits(train, val, None, augment, settings)
     chosen = _group("method", method)
-    values = {**spaces, "method": chosen, "data": _data(data, splits, task), "run": _run(run), **_plain(settings)}
+    values = {"space": named, "method": chosen, "data": _data(data, splits, task), "run": _run(run), **_plain(settings)}
     config = from_mapping(SearchConfig, values)
-    own = None if isinstance(space, str) else space
+    own = space if isinstance(space, Space) else None
     return run_search(config, space=own, splits=splits, task=task, in_folder=run is not None)
 
 
@@ -71,18 +77,19 @@ def retrain(
     val: Any = None,
     test: Any = None,
     *,
-    space: Space | None = None,
+    space: str | Path | Space | type[nn.Module] | None = None,
     recipe: str | Settings = "digits",
     data: str | Settings = "digits",
     augment: Augment | None = None,
     task: Task | None = None,
     run: str | Path | None = None,
+    allow: str | Sequence[str] = (),
     **settings: Any,
 ) -> Retrained:
     """Train the network of `genotype` (or what a search gave, a file, a run folder, a published name) from scratch.
 
     Selection reads `val`, or a part of `train`; `test` is read once, at the end. `space` is needed for a network of
-    your own. `recipe` is a preset's name or its settings. Otherwise as `search`.
+    your own, and is named as for `search`. `recipe` is a preset's name or its settings. Otherwise as `search`.
     """
     if isinstance(genotype, Searched):
         found = genotype.net.space
@@ -96,17 +103,20 @@ def retrain(
         "recipe": chosen,
         "data": _data(data, splits, task),
         "run": _run(run),
+        "allow": _prefixes(allow),
         **_plain(settings),
     }
     config = from_mapping(RetrainConfig, values)
+    own = _space_of(genotype, space, config.allow)
     given = genotype if isinstance(genotype, Genotype) else None
-    return run_retrain(config, genotype=given, space=space, splits=splits, task=task, in_folder=run is not None)
+    return run_retrain(config, genotype=given, space=own, splits=splits, task=task, in_folder=run is not None)
 
 
 def export_model(trained: Retrained, folder: str | Path) -> Path:
     """Write the network to a folder that timm opens after `import supernet.timm_models`.
 
-    `timm.create_model("local-dir:FOLDER", pretrained=True)`. Raises SupernetError where `folder` holds something else.
+    `timm.create_model("local-dir:FOLDER", pretrained=True)`. The README.md of a network of one's own says how that is
+    loaded. Raises SupernetError where `folder` holds something else, or where timm opens it to other outputs.
     """
     if not isinstance(trained, Retrained):
         raise SupernetError(f"export_model takes what supernet.retrain returns, not {type(trained).__name__}")
@@ -118,7 +128,33 @@ def export_model(trained: Retrained, folder: str | Path) -> Path:
         data=dict(trained.data),
         metrics=dict(trained.metrics),
         pictures=card_pictures(trained.genotype),
+        space=trained.space,
+        check=(lambda written: check_reopens(written, trained.model)) if trained.genotype.space in SPACES else None,
     )
+
+
+def _is_file(space: str | Path) -> bool:
+    return isinstance(space, Path) or space.endswith((".yaml", ".yml"))
+
+
+def _space_of(genotype: Genotype | str | Path, space: Any, allow: Sequence[str]) -> Space | None:
+    """The space that was handed over, which must have `genotype` as a point; None: the genotype's own."""
+    if space is None:
+        return None
+    found, _ = find_genotype(genotype)
+    if isinstance(space, str | Path):
+        if not _is_file(space) and space == found.space and space in SPACES:
+            return None  # with the arguments that the genotype names
+        space = load_space(space, allow) if _is_file(space) else get_space(str(space))
+    elif not isinstance(space, Space):
+        space = Space(space)
+    space.validate(found)
+    return space
+
+
+def _prefixes(allow: str | Sequence[str]) -> Any:
+    """`allow` as the settings take it, where a text stands for itself; they refuse what is neither."""
+    return list(allow) if isinstance(allow, tuple) else allow
 
 
 def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: Settings) -> Splits | None:
@@ -164,9 +200,11 @@ def _digest(splits: Splits, most: int = 64) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(run: str | Path | None) -> dict[str, Any]:
+def _run(run: Any) -> dict[str, Any]:
     if run is None:
         return {}
+    if not isinstance(run, str | os.PathLike):
+        raise SupernetError(f'run={run!r:.60}: run is the folder of the run, such as run="runs/mine"')
     path = Path(run)
     return {"root": str(path.parent), "name": path.name}
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from zoo_small import SMALL, small_space
 
 import supernet
+from supernet import cost
 from supernet.errors import SupernetError
-from supernet.space import Space
+from supernet.space import Space, get_space
 from supernet.train.log import read_metrics
 from supernet.train.retrain import RetrainProgram
 
@@ -55,6 +57,22 @@ def test_a_network_of_ones_own(tmp_path: Path) -> None:
     assert {row["step"] for row in read_metrics(tmp_path / "mine" / "metrics.jsonl")} >= {2}
     trained = supernet.retrain(genotype, images(24), space=Space(Net), epochs=1, batch_size=8, **QUIET)
     assert isinstance(trained.model(torch.zeros(1, 1, 8, 8)), Tensor)
+
+
+def test_retraining_names_its_space_as_a_search_does(tmp_path: Path) -> None:
+    space = Space(Net)
+    genotype = space.genotype({"op": "k3"})
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 8, **QUIET}
+    (tmp_path / "net.yaml").write_text(space.to_yaml())
+    allow = Net.__module__
+    given: list[dict[str, Any]] = [
+        {"space": space}, {"space": Net}, {"space": str(tmp_path / "net.yaml"), "allow": [allow]},
+        {"space": tmp_path / "net.yaml", "allow": allow},
+    ]  # fmt: skip
+    found = [supernet.retrain(genotype, images(24), **one, **settings).metrics["val/loss"] for one in given]
+    assert len(set(found)) == 1
+    small = get_space("darts", nodes=1).sample(Random(0))
+    assert supernet.retrain(small, images(24), space="darts", **TINY).done
 
 
 class MeanBrightness:
@@ -116,6 +134,14 @@ def test_without_a_folder_the_best_epoch_is_kept_in_memory(monkeypatch: pytest.M
         (lambda: supernet.retrain("DARTS_V3"), "did you mean 'DARTS_V"),
         (lambda: supernet.retrain("DARTS_V2", recipe={"opt": "sdg"}, data={"limit": 20}), "sdg"),
         (lambda: supernet.retrain("DARTS_V2", recipe={"sched": "cosin"}, data={"limit": 20}), "cosin"),
+        (lambda: supernet.retrain("DARTS_V2", space="nasbench201"), "this is 'nasbench201'"),
+        (lambda: supernet.retrain("DARTS_V2", space="dart"), "did you mean 'darts'"),
+        (lambda: supernet.retrain("DARTS_V2", space="none.yaml"), "none.yaml"),
+        (lambda: supernet.retrain("DARTS_V2", space=Net), "this is 'Net'"),
+        (lambda: supernet.retrain("DARTS_V2", space=5), "takes a network class"),  # type: ignore[arg-type]
+        (lambda: supernet.search(Net, run={"root": "x"}), 'such as run="runs/mine"'),  # type: ignore[arg-type]
+        (lambda: supernet.search("mine.yaml", allow=5), "space.allow=5"),  # type: ignore[arg-type]
+        (lambda: cost.cost_table("nasbench201", "flops"), "use get_space(name)"),  # type: ignore[arg-type]
         (lambda: supernet.export_model(nn.Linear(1, 1), "x"), "supernet.retrain returns"),  # type: ignore[arg-type]
     ],
 )

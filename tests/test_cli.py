@@ -16,8 +16,8 @@ from supernet import cli
 from supernet.cli import main
 from supernet.cli import perform as perform_module
 from supernet.cli import program as program_module
+from supernet.cli.following import override
 from supernet.cli.outcome import guarded
-from supernet.cli.perform import override
 from supernet.cli.program import child_name
 from supernet.errors import StoppedError, SupernetError
 from supernet.train.config import SearchConfig
@@ -143,6 +143,9 @@ print({"torch", "timm"} & set(sys.modules))
         ("search --bogus", "--bogus"),
         ("search data.root=${nowhere}", "data.root: Interpolation key 'nowhere' not found"),
         ("search space.name=drts", "unknown space 'drts'; did you mean 'darts'?"),
+        ("search space=my/x.yaml", "write space.file=my/x.yaml"),
+        ("search allow=[mypkg]", "did you mean 'space.allow'?"),
+        ("retrain space.allow=[mypkg]", "did you mean 'allow'?"),
         ("search space.args.nodes=99", "nodes=99 must lie in 1..12"),
         ("search run.name=../x", "must be the name of a folder below"),
         ("search hydra.run.dir=/etc", "run.root and run.name choose the run folder"),
@@ -257,7 +260,9 @@ def test_child_names_are_folders_and_differ() -> None:
     assert all("/" not in name and len(name) < 130 for name in odd)
 
 
-@pytest.mark.parametrize("text", ["runs/a", "runs/a b", "a=b,c", 'say "hi"', "it's", "a[1]{2}(3)", "ü", "a$b"])
+@pytest.mark.parametrize(
+    "text", ["runs/a", "runs/a b", "a=b,c", 'say "hi"', "it's", "a[1]{2}(3)", "ü", "a$b", "2024", "true"]
+)
 def test_the_next_command_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a real shell, and through Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -265,6 +270,36 @@ def test_the_next_command_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatc
     typed = f"printf %s {override('genotype', text)}"
     word = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True).stdout
     assert OverridesParser.create().parse_override(word).value() == text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["data.image_size=16", "data.in_chans=3"],
+        ["data=folder", "data.root=my flowers", "data.image_size=16", "data.kwargs.crop_scale=[0.1,1]"],
+        ["data=timm", "data.name=torch/cifar10", "data.root=x", "+data.kwargs.a={b:'1',c:null}"],
+        ["data.name=torch/cifar10", "data.root=x"],
+        ["data=text", "data.root='2024'"],
+    ],
+)
+def test_the_next_command_has_the_data_of_the_search(given: list[str], tmp_path: Path) -> None:
+    """Composed again, its data are those that were searched on."""
+    import shlex
+
+    from supernet.cli.check import check
+    from supernet.cli.following import following
+    from supernet.cli.settings import register
+    from supernet.train.run import RunFolder
+
+    register()
+    config = check("search", given).configs[0]
+    run = RunFolder.open(config, "search")
+    command = shlex.split(following("search", run))
+    assert command[:2] == ["supernet", "retrain"]
+    assert check("retrain", command[2:]).configs[0].data == config.data
+    if not given:
+        assert command[2:] == [f"genotype={run.path}"]
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_from_the_command_line_to_the_loaded_network(
     small = ["space=darts_rnn", "space.args.nodes=2", "network.hidden=8"]
     assert main(["search", *small, *data, "run.name=found"]) == 0
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
-    parts = "network=darts_rnn recipe=darts_rnn data=text data.root=mine.txt"
+    parts = "network=darts_rnn recipe=darts_rnn data=text data.root=mine.txt data.kwargs.length=4"
     assert rows["next"] == f"supernet retrain genotype=runs/found {parts}"
     assert float(rows["val/bpc"]) > 0
     line = [*rows["next"].split()[1:], *data, "network.hidden=8", "run.name=made"]

@@ -244,7 +244,7 @@ def test_the_examples_of_the_page_are_read() -> None:
         pytest.skip("an installed package has no docs")
     examples = [part.partition("```")[0] for part in page.read_text().split("```yaml\n")[1:]]
     spaces = [Space.from_yaml(text) for text in examples]
-    assert [space.name for space in spaces] == ["two_nodes", "small_net", "terms", "tree"]
+    assert [space.name for space in spaces] == ["two_nodes", "small_net", "inner_let", "terms", "tree"]
     assert all(signature(Space.from_yaml(space.to_yaml())) == signature(space) for space in spaces)
     for space in spaces[1:3]:
         net = build_from(space, space.sample(random.Random(0)))

@@ -1,6 +1,7 @@
 """A space in a YAML file through the stages: searched, kept in the run's folder, retrained from there."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -112,10 +113,19 @@ def test_a_class_needs_the_user_s_leave_at_each_stage(
     monkeypatch.syspath_prepend(folder)
     (folder / "mine.yaml").write_text(MINE.replace("skip: identity", "skip: {class: yaml_run_blocks.Block}"))
     assert "space.allow=[yaml_run_blocks]" in fails(["search", "space.file=mine.yaml", *QUICK], capsys)
-    assert main(["search", "space.file=mine.yaml", "space.allow=[yaml_run_blocks]", *QUICK]) == 0
+    assert main(["search", "space.file=mine.yaml", "space.allow=yaml_run_blocks", *QUICK]) == 0
     (run,) = runs(folder, "mine")
+    following = f"supernet retrain genotype=runs/{run.name} 'allow=[yaml_run_blocks]'\n"
+    assert following in capsys.readouterr().out
     assert "would be imported" in fails(["retrain", f"genotype={run}", *QUICK], capsys)
-    assert main(["retrain", f"genotype={run}", "allow=[yaml_run_blocks]", *QUICK]) == 0
+    assert main(["retrain", *shlex.split(following)[2:], *QUICK]) == 0
+    (trained,) = runs(folder, "retrain")
+    assert f'load("runs/{trained.name}", allow=["yaml_run_blocks"])' in capsys.readouterr().out
+    with pytest.raises(SupernetError, match="would be imported"):
+        supernet.search("mine.yaml", **TINY)
+    assert supernet.search("mine.yaml", allow="yaml_run_blocks", **TINY).done
+    for allow in ("allow=[yaml_run_blocks]", "allow=yaml_run_blocks", "space.allow=[yaml_run_blocks]"):
+        assert main(["draw", "space.file=mine.yaml", allow, "to=drawn/"]) == 0
 
 
 def test_in_python(folder: Path) -> None:
@@ -128,6 +138,16 @@ def test_in_python(folder: Path) -> None:
     space = Space([supernet.space.OneOf("x", {"a": (), "b": ()})], name="bare")
     with pytest.raises(SupernetError, match="bare tree"):
         supernet.search(space, **TINY)
+
+
+def test_other_data_than_those_of_the_search_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    supernet.search("mine.yaml", **TINY, run="runs/a")
+    supernet.retrain("runs/a", **TINY)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    pair = torch.rand(16, 1, 8, 8), torch.arange(16) % 4
+    supernet.retrain("runs/a", pair, epochs=1, batch_size=8)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith("the genotype was found on the data digits and is retrained on arrays")
 
 
 def test_the_space_of_a_run_without_a_registered_name(folder: Path) -> None:

@@ -14,6 +14,7 @@ SETTINGS = {
     "format": "svg (default) or png",
     "allow": "prefixes of import paths whose classes a space file may name, such as mypkg.blocks,mypkg.heads",
 }
+ALIASES = {"space.file": "space", "space.allow": "allow"}  # as a search spells them
 MOST = 4000  # characters of a value; no path is longer
 
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _settings(arguments)
     from ..drawing import draw
 
-    allow = [prefix for prefix in given.pop("allow", "").split(",") if prefix]
+    allow = _prefixes(given.pop("allow", ""))
     for path in draw(**given, allow=allow):
         print(path)
     return 0
@@ -35,6 +36,7 @@ def _settings(arguments: Sequence[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        key = ALIASES.get(key, key)
         if not equals:
             raise SupernetError(f"{argument[:60]!r} is no key=value; settings of supernet draw: {', '.join(SETTINGS)}")
         if key not in SETTINGS:
@@ -45,6 +47,12 @@ def _settings(arguments: Sequence[str]) -> dict[str, str]:
             raise SupernetError(f"{key}={value[:60]!r} is empty, too long or has a zero byte; {key}: {SETTINGS[key]}")
         given[key] = value
     return given
+
+
+def _prefixes(text: str) -> list[str]:
+    """`a,b` and, as a search takes it, `[a,b]`."""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    return [prefix for part in inner.split(",") if (prefix := part.strip(" \"'"))]
 
 
 def _help() -> str:

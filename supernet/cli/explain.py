@@ -59,6 +59,9 @@ def _syntax(override: str) -> str:
 
 def _missing(loader: ConfigLoaderImpl, error: MissingConfigException) -> str:
     given = error.missing_cfg_file or ""
+    if given.startswith("space/") and given.endswith((".yaml", ".yml")):
+        file = _short(given.removeprefix("space/"))
+        return f"space={file} is a file, where the name of a space is asked; write space.file={file}"
     group, slash, option = given.rpartition("/")
     if not slash:
         return f"no configuration {_short(given)!r} in the search path; without --config-name the stage's own is taken"
@@ -114,7 +117,9 @@ def _unknown_key(stage: str, loader: ConfigLoaderImpl, name: str, overrides: Seq
     values = {k: v for k, v in (composed or {}).items() if k != "hydra"}
     head = key.partition(".")[0]
     if head in _groups(loader) and head not in parts and head not in values:
-        return f"stage {stage} has no part {head!r}; its parts are {', '.join(parts) or 'none'}"
+        here = key.rpartition(".")[2]
+        hint = f"; did you mean {here!r}?" if "." in key and here in values and here not in parts else ";"
+        return f"stage {stage} has no part {head!r}{hint} its parts are {', '.join(parts) or 'none'}"
     everything = list(_keys(values))
     siblings, where = _siblings(values, key)
     tail = key.rpartition(".")[2]

@@ -5,19 +5,17 @@ A finished run is found before torch is loaded: it prints its result and is done
 
 import json
 import os
-import re
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import SupernetError
-from ..presets import preset_names
 from ..space import get_space
-from ..space.reference import find_genotype, kept_space
+from ..space.reference import find_genotype
 from ..train.config import ExportConfig, RetrainConfig, SearchConfig
 from ..train.run import RunFolder
 from ..train.spaces import label_of
+from .following import following
 
 __all__ = ["perform", "prepare"]
 
@@ -98,30 +96,8 @@ def _print(stage: str, run: RunFolder, result: Mapping[str, Any]) -> None:
         rows["parameters"] = f"{result['parameters']:,}"
     rows["seconds"] = f"{result['seconds']:.1f}"
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
-    if stage == "search":
-        rows["next"] = f"supernet retrain {override('genotype', run.path)}{_network_of(run)}{_data_of(run)}"
-    elif "task" not in result["data"] and kept_space(run.path) is None:  # images, and timm can build the network
-        rows["next"] = f"supernet export {override('run', run.path)}"
-    else:
-        code = f"from supernet.exporting import trained_network as load; model = load({json.dumps(str(run.path))})"
-        rows["next"] = f"python -c {shlex.quote(code)}"
+    rows["next"] = following(stage, run)
     _table(rows)
-
-
-def _network_of(run: RunFolder) -> str:
-    """The parts `network=...` and `recipe=...` that a space needs where the defaults of retraining are another's."""
-    space = run.config["config"]["space"]["name"]
-    if run.config["config"]["space"].get("file"):
-        return ""
-    return "".join(f" {part}={space}" for part in ("network", "recipe") if space in preset_names(part))
-
-
-def _data_of(run: RunFolder) -> str:
-    """The data of a network that reads no images: the default of retraining would not do."""
-    data = run.config["config"]["data"]
-    if data["name"] != "text":
-        return ""
-    return " data=text" + (f" {override('data.root', data['root'])}" if data["root"] else "")
 
 
 def _export(config: ExportConfig) -> None:
@@ -142,12 +118,3 @@ def _table(rows: Mapping[str, str]) -> None:
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         print(f"{name:{width}}{value}")
-
-
-def override(key: str, value: str | os.PathLike[str]) -> str:
-    """`key=value` as a shell hands it to Hydra unchanged: quoted where either of them would read marks in it."""
-    text = os.fspath(value)
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", text):
-        return f"{key}={text}"
-    inner = text.replace('"', '\\"')
-    return shlex.quote(f'{key}="{inner}"')

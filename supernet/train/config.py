@@ -286,5 +286,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             strange = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
             _require(not strange, f"{where} has the key {strange[:1]}: names of settings are text")
             return value
+        if option == list[str] and isinstance(value, str):  # one text, or several with commas, for a list of them
+            return [part for word in value.split(",") if (part := word.strip())]
     allowed = " or ".join("null" if o is type(None) else (typing.get_origin(o) or o).__name__ for o in options)
     raise SupernetError(f"{where}={repr(value)[:80]} must be of type {allowed}")

@@ -29,7 +29,7 @@ from .loop import Loop
 from .memory import as_configured
 from .ranks import Ranks
 from .retrain import RetrainProgram
-from .run import RunFolder
+from .run import RunFolder, data_label
 from .search import SearchProgram
 from .sequence_task import NextCharacter
 from .spaces import configured, keep, label_of, label_of_own
@@ -66,6 +66,7 @@ class Retrained:
     seconds: float
     done: bool
     folder: Path | None
+    space: Space | None = None
 
 
 @as_configured
@@ -130,6 +131,8 @@ def run_retrain(
     reference = genotype or config.genotype
     genotype, label = find_genotype(reference)
     space = space or find_space(reference, genotype, config.allow)
+    if ranks.main:
+        _warn_of_other_data(config)
     splits = _looked_over(config, splits, ranks)
     chosen = task or _task(splits, config.recipe.smoothing)
     with _folder(config, "retrain", label, in_folder, ranks) as run:
@@ -162,7 +165,19 @@ def run_retrain(
             outcome.seconds,
             outcome.done,
             run.path if run is not None else None,
+            space,
         )
+
+
+def _warn_of_other_data(config: RetrainConfig) -> None:
+    """A genotype that was found on other data is retrained as asked, but seldom on purpose."""
+    path = Path(config.genotype or "?")
+    run = RunFolder(path if path.is_dir() else path.parent)
+    if not (run.path / "config.json").is_file() or not path.exists():
+        return
+    found = run.config.get("identity", {}).get("data", {}).get("name")
+    if found and found != (here := data_label(config.data)):
+        log.warning("the genotype was found on the data %s and is retrained on %s; data=... names others", found, here)
 
 
 @contextmanager
