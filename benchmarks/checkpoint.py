@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.hardware import hardware
-from benchmarks.report import add_json, describe, save, table
+from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import WARM_UP, positive
 from supernet.network import Supernet
 from supernet.space import get_space
@@ -143,9 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     found = measure(options)
-    print(show(found))
-    if options.json:
-        print(f"\nwritten: {save(found, options.json, 'checkpoint-' + found['hardware']['name'])}")
+    tell(show(found), found, options)
     return 0
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.hardware import hardware
-from benchmarks.report import add_json, describe, save
+from benchmarks.report import add_json, describe, tell
 from supernet.errors import SupernetError
 from supernet.network import Supernet
 from supernet.space import get_space
@@ -129,9 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SupernetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(show(result))
-    if options.json:
-        print(f"written: {save(result, options.json, 'guard-' + result['hardware']['name'])}")
+    tell(show(result), result, options)
     return 0
 
 

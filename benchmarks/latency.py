@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.hardware import hardware
-from benchmarks.report import add_json, describe, save, table
+from benchmarks.report import add_json, describe, table, tell
 from supernet.cost import Conditions, calibrated, latency_table, measured
 from supernet.cost.clock import fastest
 from supernet.errors import SupernetError
@@ -144,10 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = {name: getattr(options, name) for name in names} | {"seed": SEED}
     facts = hardware(options.device)
     result = {"benchmark": "latency", "settings": settings, "hardware": facts, "results": results}
-    print(show(result))
-    if options.json:
-        path = save(result, options.json, f"latency-{facts['name']}")
-        print(f"\nwritten: {path}")
+    tell(show(result), result, options)
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ORIGINAL", "RESULTS", "add_json", "describe", "save", "table"]
+__all__ = ["ORIGINAL", "RESULTS", "add_json", "describe", "save", "table", "tell"]
 
 ORIGINAL = "original"  # the formulation that the others are compared with
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -42,6 +42,14 @@ def describe(facts: dict[str, Any]) -> str:
     """Hardware and versions in one line."""
     where = facts["gpu"] or f"{facts['processor']}, {facts['threads']} threads"
     return f"{where}; torch {facts['torch']}, python {facts['python']}, {facts['platform']}"
+
+
+def tell(text: str, result: dict[str, Any], options: argparse.Namespace) -> None:
+    """Prints `text`, and with --json writes `result` under its benchmark's and its hardware's names."""
+    print(text)
+    if options.json:
+        name = f"{result['benchmark']}-{result['hardware']['name']}"
+        print(f"\nwritten: {save(result, options.json, name)}")
 
 
 def save(result: dict[str, Any], folder: Path, name: str) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.hardware import hardware
-from benchmarks.report import add_json, save
+from benchmarks.report import add_json, tell
 from supernet.train.config import SearchConfig, from_mapping
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_search
@@ -116,9 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     facts = hardware("cpu")
     result = soak(options.steps) | {"hardware": facts}
-    print(show(result))
-    if options.json:
-        print(f"written: {save(result, options.json, 'soak-' + facts['name'])}")
+    tell(show(result), result, options)
     return 0 if passed(result) else 1
 
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.report import ORIGINAL, add_json, describe, save, table
+from benchmarks.report import ORIGINAL, add_json, describe, table, tell
 
 WORKER = Path(__file__).resolve().with_name("worker.py")
 WARM_UP = 2  # steps: the first makes buffers and optimiser states, the second runs with them
@@ -156,10 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2
-    print(show(result))
-    if options.json:
-        path = save(result, options.json, f"step-{result['hardware']['name']}")
-        print(f"\nwritten: {path}")
+    tell(show(result), result, options)
     return 0
 
 

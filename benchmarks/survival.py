@@ -23,7 +23,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import trials
-from benchmarks.report import add_json, describe, save, table
+from benchmarks.report import add_json, describe, table, tell
 
 SEED = 20
 
@@ -141,9 +141,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result = measure(options)
-    print(show(result))
-    if options.json:
-        print(f"\nwritten: {save(result, options.json, 'survival-' + result['hardware']['name'])}")
+    tell(show(result), result, options)
     return int(any(r["bad"] for r in result["results"]))
 
 

@@ -40,8 +40,8 @@ class FactorizedReduce(PreActivated):
         super().__init__(_TwoGrids(c_in, c_out), nn.BatchNorm2d(c_out, affine=affine))
 
 
-class Zero(nn.Module):
-    """Zeros of shape [B, c_out, ceil(H / stride), ceil(W / stride)]; executors may leave it out."""
+class Sourceless(nn.Module):
+    """An operation that reads nothing of its input [B, C, H, W] but the size."""
 
     def __init__(self, c_out: int, stride: int) -> None:
         super().__init__()
@@ -50,9 +50,17 @@ class Zero(nn.Module):
     def extra_repr(self) -> str:
         return f"c_out={self.c_out}, stride={self.stride}"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def shape(self, x: Tensor) -> tuple[int, int, int, int]:
+        """(B, c_out, ceil(H / stride), ceil(W / stride))"""
         height, width = (-(-size // self.stride) for size in x.shape[-2:])
-        return x.new_zeros((x.shape[0], self.c_out, height, width))
+        return x.shape[0], self.c_out, height, width
+
+
+class Zero(Sourceless):
+    """Zeros; executors may leave it out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(self.shape(x))
 
 
 @OPERATIONS.register("skip_connect")

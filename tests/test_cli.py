@@ -2,11 +2,9 @@
 
 import errno
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from supernet.cli.program import child_name
 from supernet.errors import StoppedError, SupernetError
 from supernet.train.config import SearchConfig
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
     "epochs=1",
@@ -33,18 +32,6 @@ TINY = [
     "log.progress=false",
 ]
 SMALL_SPACE = ["space.args.nodes=2", "space.args.operations=[none,skip_connect,sep_conv_3x3]"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hydra sets up logging for the whole process; what was there comes back."""
-    monkeypatch.chdir(tmp_path)
-    loggers = [logging.getLogger(name) for name in (None, "hydra", "supernet")]
-    before = [(logger.handlers[:], logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, level) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
 
 
 def outside(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

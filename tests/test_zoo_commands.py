@@ -1,8 +1,6 @@
 """The zoo's macro spaces from the command line to a model of timm."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import supernet.timm_models  # noqa: F401  # registers the names
 from supernet.cli import main
 from supernet.space import Genotype
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 SETTINGS = [
     "data=digits",
     "data.limit=64",
@@ -24,18 +23,6 @@ SETTINGS = [
     "log.progress=false",
     "run.root=runs",
 ]
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hydra sets up logging for the whole process; what was there comes back."""
-    monkeypatch.chdir(tmp_path)
-    loggers = [logging.getLogger(name) for name in (None, "hydra", "supernet")]
-    before = [(logger.handlers[:], logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, level) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
 
 
 def overrides(group: str, values: dict[str, Any]) -> list[str]:

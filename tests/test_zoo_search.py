@@ -8,6 +8,7 @@ import pytest
 from supernet.cli import main
 from supernet.space import SPACES, Genotype, space_of
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 # Space -> overrides where its own sizes are too large for a test; digits unless they name other data.
 SMALL = {
     "darts": ["network.channels=4", "network.layers=3", "space.args.nodes=2"],

@@ -102,12 +102,11 @@ class Leaves:
             yield from ((name, child, ()) for name, child in module.named_children())
 
     def _reaching(self, repeat: Repeat, place: int) -> tuple[Factor, ...]:
-        taken = {choice: choice.default for choice in choices_of(repeat.count)}
-        counts = [choice for choice in taken if choice.mark != "fixed"]
+        counts = [choice for choice in choices_of(repeat.count) if choice.mark != "fixed"]
         if not counts:
             return ()
         (choice,) = counts
-        reach = [o for o in range(len(choice.names)) if value_of(repeat.count, taken | {choice: o}) > place]
+        reach = [o for o in range(len(choice.names)) if value_of(repeat.count, {choice: o}) > place]
         return (Factor(self.sites[choice], 0, tuple(reach)),)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from supernet.ops import operation
 from supernet.ops.convolution import relu_conv_bn
-from supernet.ops.identity import FactorizedReduce
+from supernet.ops.identity import FactorizedReduce, Zero
 
 from ..space.cells import CellSpace, Edge
 from ..space.graph import CellGraph
@@ -58,9 +58,7 @@ class _Entrance(nn.Module):
 
     def empty(self, node: int, states: Sequence[Tensor]) -> Tensor:
         """The state of a node without terms: zeros."""
-        x = states[0]
-        height, width = (-(-size // self.stride(0)) for size in x.shape[-2:])
-        return x.new_zeros((x.shape[0], self.plan.channels, height, width))
+        return Zero(self.plan.channels, self.stride(0))(states[0])
 
 
 class MixedCell(_Entrance):

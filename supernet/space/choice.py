@@ -72,12 +72,12 @@ class Choice(Undecided):
         """Sum of p_i times the output of option i, over the options that run."""
         options = list(self.options.values())
         running = self.running()
-        outputs, read = [], [*inputs, *named.values()]
+        outputs = []
+        read = [*inputs, *named.values()] if len(running) > 1 else []  # alone, an option may write where it likes
+        before = versions(read)
         for i, _ in running:
-            before = versions(read)
             outputs.append(options[i](*inputs, **named))
-            if len(running) > 1:
-                refuse_in_place(read, before, f"option {self.names[i]!r} of a Choice")
+            refuse_in_place(read, before, f"option {self.names[i]!r} of a Choice")
         if not all(isinstance(y, Tensor) for y in outputs):
             raise SupernetError(f"the options {list(self.names)} of a Choice must each give one tensor")
         if len({tuple(y.shape) for y in outputs}) != 1:

@@ -150,8 +150,7 @@ class _Reader:
         if repeat in self._repeats:
             return []
         self._repeats.add(repeat)
-        fixed = {c: c.default for c in choices_of(repeat.count) if c.mark == "fixed"}
-        counts = [c for c in choices_of(repeat.count) if c not in fixed]
+        counts = [c for c in choices_of(repeat.count) if c.mark != "fixed"]
         found = self._values(repeat.count, f"{path}/count", branch) if isinstance(repeat.count, nn.Module) else []
         if not counts:
             return found + [n for i, block in repeat.blocks() for n in self.read(_one(i, block), f"{path}/", branch)]
@@ -163,7 +162,7 @@ class _Reader:
             reached = (f"{path}/{j}" for j in range(i + 1))  # whoever runs this block runs those before it
             below = self.read(_one(i, block), f"{path}/", (*branch, *reached))
             for at, name in enumerate(counts[0].names):
-                if value_of(repeat.count, {**fixed, counts[0]: at}) > i:
+                if value_of(repeat.count, {counts[0]: at}) > i:
                     node.opens.setdefault(name, []).extend(below)
         return found
 

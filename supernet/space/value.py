@@ -95,9 +95,12 @@ def choices_of(arg: Any) -> tuple[ValueChoice, ...]:
 
 
 def value_of(arg: Any, taken: Mapping[ValueChoice, int]) -> Any:
-    """The value of `arg` when each choice has taken the value of this index; raises SupernetError where it is wrong."""
+    """The value of `arg` when each choice has taken the value of this index; raises SupernetError where it is wrong.
+
+    Fixed choices are no decisions: they have their default, whether `taken` names them or not.
+    """
     if isinstance(arg, ValueChoice):
-        return arg.values[taken[arg]]
+        return arg.values[arg.default if arg.mark == "fixed" else taken[arg]]
     if not isinstance(arg, Derived):
         return arg
     operands = [value_of(operand, taken) for operand in arg.operands]

@@ -31,15 +31,12 @@ from .ranks import Ranks
 from .retrain import RetrainProgram
 from .run import RunFolder, data_label
 from .search import SearchProgram
-from .sequence_task import NextCharacter
 from .spaces import configured, keep, label_of, label_of_own
-from .task import TASKS, ImageClassification, Task
+from .task import TASKS, Task
 
 __all__ = ["Retrained", "Searched", "run_retrain", "run_search"]
 
 log = logging.getLogger(__name__)
-
-_ENTRIES = (ImageClassification, NextCharacter)  # imported to fill the registry
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..registry import Registry
 __all__ = ["TASKS", "ImageClassification", "Task", "add_sums"]
 
 TASKS: Registry[type[Any]] = Registry("task")
+TASKS.lazy("next_character", "supernet.train.sequence_task")
 
 
 @runtime_checkable

@@ -91,6 +91,7 @@ class _Decider:
 
     def __init__(self, taken: dict[Undecided, list[int]], fresh: bool) -> None:
         self.taken, self.fresh = taken, fresh
+        self._values = {c: columns[0] for c, columns in taken.items() if isinstance(c, ValueChoice) and columns}
         self._made: dict[nn.Module, Any] = {}
 
     def replace(self, module: nn.Module) -> None:
@@ -109,11 +110,10 @@ class _Decider:
             setattr(module, name, made)
 
     def _decided(self, child: nn.Module) -> Any:
-        values = {c: columns[0] for c, columns in self.taken.items() if isinstance(c, ValueChoice) and columns}
         if isinstance(child, ValueChoice | Derived):
-            return value_of(child, _WithDefaults(values))
+            return value_of(child, self._values)
         if isinstance(child, Elastic):
-            made = child.plain(values, fresh=self.fresh)
+            made = child.plain(self._values, fresh=self.fresh)
             if isinstance(child, Repeat):
                 self.replace(made)
             return made
@@ -128,13 +128,6 @@ class _Decider:
         self.replace(holder)
         taken = list(holder.values())
         return taken[0] if len(taken) == 1 else _Sum(taken)
-
-
-class _WithDefaults(dict[ValueChoice, int]):
-    """Fixed choices are no decisions: they have their default."""
-
-    def __missing__(self, choice: ValueChoice) -> int:
-        return choice.default
 
 
 def _made(space: Space, arguments: dict[str, Any]) -> nn.Module:

@@ -86,10 +86,12 @@ class Conv2d(Superposed):
             groups = weight.shape[0] // (setting["out_channels"] // groups)
         x = shrunk(x, weight.shape[1] * groups, 1)
         dilation = setting["dilation"]
-        pad = self.padding if self.padding is not None else dilation * (weight.shape[-1] - 1) // 2
-        return F.conv2d(x, weight, bias, setting["stride"], pad, dilation, groups)
+        return F.conv2d(x, weight, bias, setting["stride"], self._pad(weight.shape[-1], dilation), dilation, groups)
+
+    def _pad(self, kernel: int, dilation: int) -> int:
+        return dilation * (kernel - 1) // 2 if self.padding is None else self.padding
 
     def stock_layer(self, setting: Setting) -> nn.Module:
         own = {key: value for key, value in setting.items() if key != "init"}
-        pad = self.padding if self.padding is not None else setting["dilation"] * (setting["kernel_size"] - 1) // 2
+        pad = self._pad(setting["kernel_size"], setting["dilation"])
         return nn.Conv2d(**own, padding=pad, bias=self.has_bias)

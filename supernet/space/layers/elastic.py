@@ -59,12 +59,17 @@ class Elastic(nn.Module):
         if prod(len(choice.names) for choice in self.choices) > MOST_SETTINGS:
             raise SupernetError(f"{type(self).__name__}: its arguments have over {MOST_SETTINGS} joint values")
         options = [[choice.default] if choice.mark == "fixed" else range(len(choice.names)) for choice in self.choices]
-        self.settings = tuple(self.setting(taken) for taken in product(*options))
+        self._settings = {
+            taken: self._values(dict(zip(self.choices, taken, strict=True))) for taken in product(*options)
+        }
+        self.settings = tuple(self._settings.values())
 
-    def setting(self, taken: Sequence[int]) -> dict[str, Any]:
+    def setting(self, taken: Sequence[int]) -> Setting:
         """The arguments' values when the layer's choices have taken these options, in their order."""
-        by_choice = dict(zip(self.choices, taken, strict=True))
-        return {name: value_of(argument, by_choice) for name, argument in self.arguments.items()}
+        return self._settings[tuple(taken)]
+
+    def _values(self, taken: Mapping[ValueChoice, int]) -> dict[str, Any]:
+        return {name: value_of(argument, taken) for name, argument in self.arguments.items()}
 
     def most(self, name: str) -> Any:
         """The largest value of the argument `name`."""
@@ -128,7 +133,7 @@ class Elastic(nn.Module):
 
     def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
         """The stock layer of a decision; it has copies of the shared weights, or `fresh` ones of its own."""
-        setting = self.setting([choice.default if choice.mark == "fixed" else taken[choice] for choice in self.choices])
+        setting = self._values(taken)
         layer = self.stock(setting)
         own = next((t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), None)
         if not fresh and own is not None:

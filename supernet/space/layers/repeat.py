@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...errors import SupernetError
 from ..arithmetic import short
 from ..untouched import refuse_in_place, versions
-from ..value import Arg, ValueChoice, choices_of, value_of
+from ..value import Arg, ValueChoice, value_of
 from .elastic import Elastic, Running, Setting
 
 __all__ = ["Repeat"]
@@ -64,8 +64,7 @@ class Repeat(Elastic):
 
     def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
         """The row of blocks that run, their own choices still undecided."""
-        by_choice = {c: c.default if c.mark == "fixed" else taken[c] for c in choices_of(self.count)}
-        count = value_of(self.count, by_choice)
+        count = value_of(self.count, taken)
         return nn.Sequential(*(block for i, block in self.blocks() if i < count)).train(self.training)
 
 

@@ -45,31 +45,8 @@ class NasnetCells(CellSpace):
     Takes the arguments of `CellSpace` but `offered`, since a side chooses its state and its operation apart.
     """
 
-    def __init__(
-        self,
-        name: str,
-        args: Mapping[str, Any],
-        *,
-        kinds: Sequence[str],
-        inputs: int,
-        nodes: int,
-        operations: Sequence[str],
-        macro: str,
-        reductions: Sequence[str] = (),
-        version: int = 1,
-    ) -> None:
-        super().__init__(
-            name,
-            args,
-            kinds=kinds,
-            inputs=inputs,
-            nodes=nodes,
-            operations=operations,
-            macro=macro,
-            projection="argmax",
-            reductions=reductions,
-            version=version,
-        )
+    def __init__(self, name: str, args: Mapping[str, Any], **shared: Any) -> None:
+        super().__init__(name, args, projection="argmax", **shared)
 
     def _places(self) -> list[tuple[int, int, str]]:
         return [(j, i, side) for i in self.targets for side in SIDES for j in range(i)]
