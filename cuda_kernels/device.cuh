@@ -13,6 +13,7 @@ constexpr unsigned ALL_LANES = 0xffffffffu;
 #ifndef EMULATED
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define TOUCH(at, bytes)
+#define TOUCH_SHARED(at, bytes)
 #endif
 
 // Storage: float or bf16; arithmetic is float.
@@ -22,6 +23,8 @@ struct bf16 {
 
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+
+__device__ inline float relu(float x) { return x <= 0.f ? 0.f : x; }  // NaN stays NaN
 
 template <typename S> __device__ inline S to_storage(float x);
 template <> __device__ inline float to_storage<float>(float x) { return x; }
@@ -34,6 +37,19 @@ template <> __device__ inline bf16 to_storage<bf16>(float x) {  // to the neares
 #endif
     return y;
 }
+
+// Two bf16 in a word, the first in its low half.
+__device__ inline unsigned to_pair(float low, float high) {
+#ifdef EMULATED
+    return round_to_bf16(low) | static_cast<unsigned>(round_to_bf16(high)) << 16;
+#else
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#endif
+}
+__device__ inline float low_of(unsigned pair) { return __uint_as_float(pair << 16); }
+__device__ inline float high_of(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
 // N values that one instruction reads or writes; the address must be a multiple of their size, which is at most 16 bytes.
 template <typename S, int N> struct alignas(sizeof(S) * N) Pack {
@@ -59,6 +75,38 @@ template <int N, typename S> __device__ inline void write(S* at, const float* va
         for (int i = 0; i < N; ++i) pack.x[i] = to_storage<S>(values[i]);
         *reinterpret_cast<Pack<S, N>*>(at) = pack;
     }
+}
+
+// As `read`, of what nothing writes meanwhile, and issued where it stands: a compiler that moves reads to where they
+// are used lets one wait for the other.
+template <int N, typename S> __device__ inline Pack<S, N> read_early(const S* at) {
+#ifndef EMULATED
+    if constexpr (sizeof(S) * N == 16) {
+        Pack<unsigned, 4> words;
+        asm volatile("ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(words.x[0]), "=r"(words.x[1]), "=r"(words.x[2]), "=r"(words.x[3])
+                     : "l"(at));
+        return *reinterpret_cast<const Pack<S, N>*>(&words);
+    }
+#endif
+    return read<N>(at);
+}
+
+// `read` and `write` of packs in shared memory.
+template <int N, typename S> __device__ inline Pack<S, N> from_shared(const S* at) {
+    TOUCH_SHARED(at, sizeof(S) * N);
+    return *reinterpret_cast<const Pack<S, N>*>(at);
+}
+template <int N, typename S> __device__ inline void to_shared(S* at, const Pack<S, N>& pack) {
+    TOUCH_SHARED(at, sizeof(S) * N);
+    *reinterpret_cast<Pack<S, N>*>(at) = pack;
+}
+
+// Two values of storage in shared memory, as floats.
+__device__ inline Pack<float, 2> pair_from_shared(const float* at) { return from_shared<2>(at); }
+__device__ inline Pack<float, 2> pair_from_shared(const bf16* at) {
+    const unsigned pair = from_shared<1>(reinterpret_cast<const unsigned*>(at)).x[0];
+    return {{low_of(pair), high_of(pair)}};
 }
 
 // A pointer out of a table, of which the compiler cannot know that it is to global memory.

@@ -16,11 +16,12 @@ class Geometry:
 
     channels: int
     vector: int
+    widest: int = 64  # channels of a tile at most
 
     @property
     def lanes(self) -> int:
         wanted = -(-self.channels // self.vector)
-        return min(1 << (wanted - 1).bit_length(), 32, 64 // self.vector)
+        return min(1 << (wanted - 1).bit_length(), 32, self.widest // self.vector)
 
     @property
     def rows(self) -> int:
@@ -32,10 +33,10 @@ class Geometry:
         return -(-self.channels // (self.lanes * self.vector))
 
 
-def geometry(channels: int, tensors: Sequence[Tensor]) -> Geometry:
-    """The widest access, at most 16 bytes, that the number of channels and the tensors' addresses allow."""
+def geometry(channels: int, tensors: Sequence[Tensor], most: int = 8, widest: int = 64) -> Geometry:
+    """The widest access, of at most 16 bytes and `most` values, that the channels and the tensors' addresses allow."""
     size = tensors[0].element_size()
     vector = 16 // size
-    while vector > 1 and (channels % vector or any(x.data_ptr() % (vector * size) for x in tensors)):
+    while vector > 1 and (vector > most or channels % vector or any(x.data_ptr() % (vector * size) for x in tensors)):
         vector //= 2
-    return Geometry(channels, vector)
+    return Geometry(channels, vector, widest)

@@ -37,11 +37,15 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel over one grid. `arguments` are ctypes values in the order and of the types of the kernel's own."""
+    """One kernel over one grid. `arguments` are ctypes values in the order and of the types of the kernel's own.
+
+    `holds` are tensors that must live until the launch: scratch room that only the arguments' addresses name.
+    """
 
     kernel: Kernel
     grid: tuple[int, int, int]
     arguments: tuple[Any, ...]
+    holds: tuple[Tensor, ...] = ()
 
     def addresses(self) -> "ctypes.Array[ctypes.c_void_p]":
         """Where each argument lies, as drivers want it; valid as long as this object lives."""

@@ -30,6 +30,7 @@
     static const char name##_place = 0; \
     type* const name = static_cast<type*>(emulation::shared(&name##_place, sizeof(type) * (count)))
 #define TOUCH(at, bytes) emulation::touch(at, bytes)
+#define TOUCH_SHARED(at, bytes) emulation::aligned(at, bytes)
 #define __syncthreads() emulation::barrier(__LINE__)
 
 struct Index {
@@ -41,6 +42,12 @@ inline float __uint_as_float(unsigned bits) {
     float x;
     std::memcpy(&x, &bits, 4);
     return x;
+}
+
+inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
 }
 
 inline unsigned short round_to_bf16(float x) {
@@ -61,7 +68,7 @@ struct Fiber {
     int line;             // of the barrier it waits at
     long exchanges;       // shuffles it has begun
     unsigned mask;        // lanes it waits for
-    float slots[2];       // what it offers, for even and odd shuffles
+    char slots[2][32];    // what it offers, for even and odd shuffles
 };
 
 static std::vector<Fiber> fibers;
@@ -73,9 +80,13 @@ static int current;
 static std::vector<std::pair<const char*, std::size_t>> tensors;  // what may be touched; anything where none is named
 static std::string fault;                                          // the first touch that was wrong
 
+inline void aligned(const void* at, std::size_t bytes) {
+    if (reinterpret_cast<std::size_t>(at) % bytes) fault = "an access that is not aligned";
+}
+
 inline void touch(const void* at, std::size_t bytes) {
     const char* begin = static_cast<const char*>(at);
-    if (reinterpret_cast<std::size_t>(at) % bytes) fault = "an access that is not aligned";
+    aligned(at, bytes);
     for (auto& [first, size] : tensors)
         if (begin >= first && begin + bytes <= first + size) return;
     if (!tensors.empty()) fault = "an access outside of all tensors";
@@ -97,16 +108,29 @@ inline void barrier(int line) {
     wait(Fiber::BARRIER);
 }
 
-// Two slots are enough: nobody begins the shuffle after next before all have read this one.
-inline float exchange(unsigned mask, float value, int from) {
-    const int me = current, warp = me / 32 * 32;
+// What every lane of a warp offers, for all of them to read. Two slots are enough: nobody begins the exchange after next
+// before all have read this one.
+template <typename T> struct Offers {
+    int warp, slot;
+    T operator[](int lane) const {
+        T value;
+        std::memcpy(&value, fibers[warp + lane].slots[slot], sizeof(T));
+        return value;
+    }
+};
+
+template <typename T> Offers<T> offer(unsigned mask, const T& value) {
+    static_assert(sizeof(T) <= sizeof(Fiber::slots[0]));
+    const int me = current;
     Fiber& fiber = fibers[me];
     const int slot = fiber.exchanges++ % 2;
-    fiber.slots[slot] = value;
+    std::memcpy(fiber.slots[slot], &value, sizeof(T));
     fiber.mask = mask;
     wait(Fiber::SHUFFLE);
-    return fibers[warp + from].slots[slot];
+    return {me / 32 * 32, slot};
 }
+
+inline float exchange(unsigned mask, float value, int from) { return offer(mask, value)[from]; }
 
 inline bool may_run(int i) {
     const Fiber& fiber = fibers[i];
@@ -210,3 +234,43 @@ const char* run(void (*kernel)(A...), const int* grid, int threads, void** argum
 inline float __shfl_xor_sync(unsigned mask, float value, int distance) {
     return emulation::exchange(mask, value, emulation::current % 32 ^ distance);
 }
+
+inline float __shfl_sync(unsigned mask, float value, int lane) { return emulation::exchange(mask, value, lane % 32); }
+
+// Tensor cores, as the PTX manual lays their operands over a warp: pairs of bf16 in words, group = lane / 4 the row (the
+// column of b), lane % 4 the pair of columns (rows).
+namespace emulation {
+
+inline float half_of(unsigned word, int which) { return __uint_as_float((which ? word >> 16 : word & 0xffffu) << 16); }
+
+// ldmatrix: lane 8 i + r names row r of the i-th 8 x 8 tile.
+inline void load_tiles(unsigned* words, int n, const void* row, bool transposed) {
+    aligned(row, 16);
+    const int lane = current % 32;
+    const Offers<const void*> rows = offer(0xffffffffu, row);
+    for (int i = 0; i < n; ++i) {
+        unsigned short pair[2];
+        for (int j = 0; j < 2; ++j) {
+            const int y = transposed ? lane % 4 * 2 + j : lane / 4, x = transposed ? lane / 4 : lane % 4 * 2 + j;
+            pair[j] = static_cast<const unsigned short*>(rows[8 * i + y])[x];
+        }
+        words[i] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+    }
+}
+
+// mma.m16n8k16
+inline void multiply_tile(float* sum, const unsigned* a, const unsigned* b) {
+    struct Operands {
+        unsigned a[4], b[2];
+    } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const int lane = current % 32;
+    const Offers<Operands> all = offer(0xffffffffu, mine);
+    for (int v = 0; v < 4; ++v)
+        for (int k = 0; k < 16; ++k) {
+            const int row = lane / 4 + v / 2 * 8, column = lane % 4 * 2 + v % 2, member = k % 8 / 2;
+            const float left = half_of(all[row % 8 * 4 + member].a[row / 8 + k / 8 * 2], k % 2);
+            sum[v] += left * half_of(all[column * 4 + member].b[k / 8], k % 2);
+        }
+}
+
+}  // namespace emulation

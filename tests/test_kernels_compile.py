@@ -1,6 +1,8 @@
 """Every kernel compiles for every architecture within its registers and without spills; what is compiled is kept."""
 
 import logging
+import re
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -15,13 +17,27 @@ from supernet.errors import SupernetError
 SOURCE = "node_mix.cu"
 SMALL = Kernel(SOURCE, "node_mix_bwd_finish<2, 16>")
 # Of a thread: with 256 threads a block and 65,536 registers, 80 let three blocks stand on a multiprocessor, 128 two.
-CEILINGS = {"node_mix_fwd": 80, "node_mix_bwd_reduce": 128, "node_mix_bwd_finish": 48}
+# Those of the other sources stand in the files of their own tests: ELSEWHERE.
+CEILINGS = {
+    "node_mix_fwd": 80,
+    "node_mix_bwd_reduce": 128,
+    "node_mix_bwd_finish": 48,
+    "node_mix_shuffled": 80,
+    "pool_pair_fwd": 80,
+    "pool_pair_finish": 48,
+    "pool_pair_bwd": 128,
+}
+ELSEWHERE = ("test_kernels_separable_forward", "test_kernels_separable_backward")
+ENTRY = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\(.*\)\s+)?(\w+)\(")
 
 
 def instances(terms: int, channels: int, storage: str, vector: int) -> list[Kernel]:
-    """The kernels of one node."""
-    both = [f"{name}<{storage}, {terms}, {channels}, {vector}>" for name in ("node_mix_fwd", "node_mix_bwd_reduce")]
-    return [Kernel(SOURCE, name) for name in (*both, f"node_mix_bwd_finish<{terms}, {channels}>")]
+    """The kernels of one node, also with a gate, and of one with partial channels."""
+    node = f"{storage}, {terms}, {channels}, {vector}"
+    names = [f"{name}<{node}{gate}>" for name in ("node_mix_fwd", "node_mix_bwd_reduce") for gate in ("", ", true")]
+    names += [f"node_mix_bwd_finish<{terms}, {channels}>"]
+    names += [f"node_mix_shuffled<{storage}, {terms}, 2, {channels}, 4, {vector}>"]
+    return [Kernel(SOURCE, name) for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -62,16 +78,19 @@ def test_all_forms_compile_within_their_registers(storage: str, architecture: st
     shapes = product((1, 2, 5, 35, 64), (16, 64, 136), vectors)
     for terms, channels, vector in [*shapes, (3, 1, 1), (14, 17, 1), (21, 333, 1)]:
         for kernel in instances(terms, channels, storage, vector):
-            # The forward of 64 terms takes 86 on sm_120, and its shared memory binds before them.
-            above = 8 if terms == 64 and "fwd" in kernel.name else 0
+            # The forward of 64 terms takes 86 on sm_120, with a gate 94 on sm_86: its shared memory binds as well.
+            above = 16 if terms == 64 and "fwd" in kernel.name else 0
             hold_the_ceilings(kernel, architecture, cache, above)
 
 
-def test_every_source_is_under_these_tests() -> None:
-    """A kernel that is not compiled here has no ceiling."""
-    assert [path.name for path in sorted(FOLDER.glob("*.cu"))] == [SOURCE]
-    text = (FOLDER / SOURCE).read_text(encoding="utf-8")
-    assert text.count("__global__") == len(CEILINGS) == sum(f"\n{name}(" in text for name in CEILINGS)
+def test_every_kernel_is_under_such_tests() -> None:
+    """A kernel that no test compiles has no ceiling."""
+    ceilings = set(CEILINGS).union(*(import_module(name).CEILINGS for name in ELSEWHERE))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir() if path.suffix in (".cu", ".cuh")}
+    kernels = {name: ENTRY.findall(text) for name, text in texts.items()}
+    assert all(text.count("__global__ void") == len(kernels[name]) for name, text in texts.items())
+    assert all(kernels[name] for name in texts if name.endswith(".cu"))
+    assert {kernel for found in kernels.values() for kernel in found} == ceilings
 
 
 def test_a_second_call_does_not_compile(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:

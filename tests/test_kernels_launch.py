@@ -96,14 +96,16 @@ def test_on_a_gpu_values_equal_float64_and_bits_repeat(shape: tuple[int, ...], d
     *image, terms = shape
     z = [torch.randn(image, device="cuda").to(dtype, memory_format=torch.channels_last) for _ in range(terms)]
     g = torch.randn(image, device="cuda").to(dtype)
-    small = [torch.randn(size, device="cuda") for size in [(terms, image[1])] * 3 + [(terms,)]]
+    mean, scale, shift, rstd = (torch.randn((terms, image[1]), device="cuda") for _ in range(4))
+    small = [mean, scale, shift, rstd, torch.randn(terms, device="cuda")]
 
     def run() -> tuple[torch.Tensor, ...]:
-        return node_mix(z, *small), *node_mix_bwd_reduce(g, z, *small[:3])
+        return node_mix(z, *small[:3], small[4]), *node_mix_bwd_reduce(g, z, *small)
 
     def inside(kind: torch.dtype) -> tuple[torch.Tensor, ...]:
         terms, factors = [x.to(kind) for x in z], [x.to(kind) for x in small]
-        return node_mix_reference(terms, *factors), *node_mix_reference_sums(g.to(kind), terms, *factors[:3])
+        node = node_mix_reference(terms, *factors[:3], factors[4])
+        return node, *node_mix_reference_sums(g.to(kind), terms, *factors)
 
     found = run()
     for x, usual, there in zip(found, inside(torch.float32), inside(torch.float64), strict=True):

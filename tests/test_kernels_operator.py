@@ -31,6 +31,14 @@ def inputs(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int
     return [x.requires_grad_() for x in z], [x.requires_grad_() for x in small], [torch.randn(image).to(dtype)]
 
 
+def with_rstd(small: list[Tensor]) -> list[Tensor]:
+    """mean, scale, shift, rstd, p out of `small`; the first term's statistics are constants."""
+    mean, scale, shift, p = (x.detach() for x in small)
+    rstd = scale.abs()
+    rstd[0] = 0.0
+    return [mean, scale, shift, rstd, p]
+
+
 def double(tensors: list[Tensor]) -> list[Tensor]:
     return [x.detach().double().requires_grad_(x.requires_grad) for x in tensors]
 
@@ -54,9 +62,11 @@ def test_values_and_gradients_equal_float64(shape: tuple[int, ...], dtype: torch
     plain = torch.autograd.grad(usual, [*z, *small], g)
     for x, one, other in zip(found, plain, exact, strict=True):
         assert error(x, other) <= 2 * error(one, other) + 1e-6
-    sums = node_mix_bwd_reduce(g, [x.detach() for x in z], *(x.detach() for x in small[:3]))
-    for x, other in zip(sums, node_mix_reference_sums(g64, z64, *small64[:3]), strict=True):
-        assert error(x, other) <= 1e-5
+    sums = node_mix_bwd_reduce(g, [x.detach() for x in z], *with_rstd(small))
+    plain = node_mix_reference_sums(g.float(), [x.detach().float() for x in z], *with_rstd(small))
+    exact = node_mix_reference_sums(g64, [x.detach() for x in z64], *with_rstd(small64))
+    for x, one, other in zip(sums, plain, exact, strict=True):
+        assert error(x, other) <= 2 * error(one, other) + 1e-6
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -78,13 +88,54 @@ def test_batch_norm_and_its_backward_follow_from_the_sums() -> None:
     exact = torch.autograd.grad(out, [*z, p], g)
     mean = torch.stack([x.mean((0, 2, 3)) for x in z]).detach()
     scale = torch.stack([(x.var((0, 2, 3), unbiased=False) + 1e-5).rsqrt() for x in z]).detach()
-    dp, sum_g, sum_gz = node_mix_bwd_reduce(g, [x.detach() for x in z], mean, scale, torch.zeros_like(mean))
-    pixels = g.numel() // g.shape[1]
+    z = [x.detach() for x in z]
+    dp, _, _, coef = node_mix_bwd_reduce(g, z, mean, scale, torch.zeros_like(mean), scale, p.detach())
     torch.testing.assert_close(dp, exact[-1])
     for t, x in enumerate(z):
-        m, s, gz, gs = (y.view(-1, 1, 1) for y in (mean[t], scale[t], sum_gz[t], sum_g))
-        dz = p[t] * s * (g - gs / pixels - (x - m) * s * s * gz / pixels)
-        torch.testing.assert_close(dz, exact[t], rtol=1e-9, atol=1e-9)
+        a, b, c = (coef[t, i].view(-1, 1, 1) for i in range(3))
+        torch.testing.assert_close(a * g + b * x + c, exact[t], rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_that_are_constants_take_no_gradient() -> None:
+    """As in evaluation: dz is p scale g, also where the sums are not finite."""
+    z, small, (g,) = inputs((2, 4, 3, 3, 2))
+    mean, scale, shift, rstd, p = with_rstd(small)
+    g[0, 1, 0, 0] = torch.inf
+    coef = node_mix_bwd_reduce(g, z, mean, scale, shift, rstd, p)[3]
+    assert torch.equal(coef[0, 0], p[0] * scale[0]) and (coef[0, 1:] == 0).all()
+    assert coef[1, :, [0, 2, 3]].isfinite().all() and not coef[1, 1:, 1].isfinite().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_term_that_does_not_run_is_never_read(dtype: torch.dtype) -> None:
+    """Whatever it and its factors hold: the node is that of the others, and its own gradients are zeros."""
+    z, small, (g,) = inputs((2, 4, 3, 5, 4), dtype)
+    gate, on = small[0].new_tensor([1.0, 0.0, 3.0, 0.0]), [0, 2]
+    with torch.no_grad():
+        for t in (1, 3):
+            for x in (z[t], *(y[t] for y in small)):
+                x.fill_(torch.nan)
+    few = [x.detach()[on].requires_grad_() for x in small]
+    y, there = node_mix(z, *small, gate), node_mix([z[t] for t in on], *few)
+    torch.testing.assert_close(y, there)
+    assert torch.equal(node_mix_reference(z, *small, gate).isfinite(), there.isfinite())
+    found = torch.autograd.grad(y, [*z, *small], g)
+    exact = torch.autograd.grad(there, [*(z[t] for t in on), *few], g)
+    torch.testing.assert_close([found[t] for t in on] + [x[on] for x in found[4:]], list(exact))
+    assert all((found[t] == 0).all() for t in (1, 3)) and all((x[[1, 3]] == 0).all() for x in found[4:])
+    dp, _, sum_gz, coef = node_mix_bwd_reduce(g, z, *with_rstd(small), gate)
+    exact = node_mix_bwd_reduce(g, [z[t] for t in on], *(x[on] for x in with_rstd(small)))
+    torch.testing.assert_close((dp[on], sum_gz[on], coef[on]), (exact[0], exact[2], exact[3]))
+    assert all((x[[1, 3]] == 0).all() for x in (dp, sum_gz, coef))
+
+
+def test_a_node_of_which_nothing_runs_is_zero() -> None:
+    z, small, (g,) = inputs((2, 4, 3, 5, 3))
+    nothing = torch.zeros(3)
+    assert (node_mix(z, *small, nothing) == 0).all() and (node_mix_reference(z, *small, nothing) == 0).all()
+    dp, sum_g, sum_gz, coef = node_mix_bwd_reduce(g, z, *with_rstd(small), nothing)
+    assert all((x == 0).all() for x in (dp, sum_gz, coef))
+    torch.testing.assert_close(sum_g, g.sum((0, 2, 3)))
 
 
 def test_other_layouts_give_the_same() -> None:
@@ -103,7 +154,7 @@ def test_other_layouts_give_the_same() -> None:
 def test_an_empty_batch() -> None:
     z, small, (g,) = inputs((0, 6, 4, 3, 2))
     assert node_mix(z, *small).shape == (0, 6, 4, 3)
-    assert all((x == 0).all() for x in node_mix_bwd_reduce(g, z, *small[:3]))
+    assert all((x == 0).all() for x in node_mix_bwd_reduce(g, z, *with_rstd(small)))
 
 
 def test_two_runs_give_the_same_bits() -> None:
@@ -133,9 +184,10 @@ def test_a_second_derivative_is_refused() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck(dtype: torch.dtype) -> None:
     z, small, (g,) = inputs((2, 5, 3, 4, 3), dtype)
-    torch.library.opcheck(node_mix, (z, *small))
-    plain = [x.detach() for x in (*z, *small[:3])]
-    torch.library.opcheck(node_mix_bwd_reduce, (g, plain[:3], *plain[3:]))
+    gate = small[0].new_tensor([1.0, 0.0, 1.0])
+    for arguments in ((), (gate,)):
+        torch.library.opcheck(node_mix, (z, *small, *arguments))
+        torch.library.opcheck(node_mix_bwd_reduce, (g, [x.detach() for x in z], *with_rstd(small), *arguments))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +198,7 @@ def test_opcheck(dtype: torch.dtype) -> None:
         (lambda z, small: z.__setitem__(1, z[1][:, :2]), r"term 1 is torch.float32 \(2, 2, 4, 5\)"),
         (lambda z, small: z.__setitem__(2, z[2].bfloat16()), "term 2 is torch.bfloat16"),
         (lambda z, small: z.__setitem__(slice(None), [x.half() for x in z]), "torch.float16 of shape"),
-        (lambda z, small: z.__setitem__(slice(None), [x[0] for x in z]), r"takes terms \[B, C, H, W\]"),
+        (lambda z, small: z.__setitem__(slice(None), [x[0] for x in z]), r"takes term 0 as \[B, C, H, W\]"),
         (lambda z, small: small.__setitem__(0, small[0][:2]), r"takes mean as torch.float32 \(3, 3\)"),
         (lambda z, small: small.__setitem__(3, small[3].double()), "takes p as torch.float32"),
     ],
