@@ -78,7 +78,7 @@ ROBUST = [genotype for name in ("s1", "s2", "s3", "s4") for genotype in points(n
 NASNET = [published("NASNet"), published("AmoebaNet")]
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", [name for name in EXECUTORS if name != "cuda"])
 @pytest.mark.parametrize("genotype", DARTS + BENCH + ROBUST + NASNET, ids=lambda g: f"{g.space}-{g.hash[:4]}")
 def test_activated_is_what_build_makes(genotype: Genotype, executor: str) -> None:
     """Logits, gradient of the input and running statistics, in training mode and in evaluation, even and odd sizes."""

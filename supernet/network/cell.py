@@ -7,7 +7,7 @@ input as it is.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from timm.layers import DropPath
@@ -19,9 +19,10 @@ from supernet.ops.identity import FactorizedReduce, Zero
 
 from ..space.cells import CellSpace, Edge
 from ..space.graph import CellGraph
+from .partial import require_divisor
 from .pool_norm import with_pool_norm
 
-__all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join"]
+__all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join", "run_plain"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,19 @@ class MixedCell(_Entrance):
     """Every operation that an edge offers, on every edge. Executors run it.
 
     `edges[row]` has an edge's operations in the order of the space's table, of which `columns[row]` are the columns.
+    With `partial` = k they see the first 1 / k of the channels (partial.py).
     """
 
-    def __init__(self, space: CellSpace, plan: CellPlan, *, affine: bool = False, pool_bn: bool = True) -> None:
+    def __init__(
+        self, space: CellSpace, plan: CellPlan, *, affine: bool = False, pool_bn: bool = True, partial: int = 1
+    ) -> None:
         super().__init__(plan, affine)
+        require_divisor(plan.channels, partial)
+        self.partial = partial
         self.nodes, self.concat = space.nodes, space.concat
         self._incoming = tuple(space.incoming(space.inputs + node) for node in range(space.nodes))
-        c = plan.channels
+        c = plan.channels // partial
+        self.layouts: dict[Any, Any] = {}  # what a fused executor knows about the cell, a mask each
         self.edges, self.columns = nn.ModuleList(), []
         for edge in space.edges:
             names = space.offered(plan.kind, edge)
@@ -106,6 +113,7 @@ class DiscreteCell(_Entrance):
     ) -> None:
         super().__init__(plan, affine)
         self.graph = graph
+        self.run_operation: Callable[[nn.Module, Tensor], Tensor] = run_plain  # training may run them fused (speed.py)
         c = plan.channels
         self.terms, self.drops = nn.ModuleList(), nn.ModuleList()
         for terms in graph.nodes:
@@ -121,12 +129,17 @@ class DiscreteCell(_Entrance):
         for node, terms in enumerate(self.graph.nodes):
             ops, drops = self.terms[node], self.drops[node]
             outputs = [
-                drop(op(states[term.source]))
+                drop(self.run_operation(op, states[term.source]))
                 for term, op, drop in zip(terms, ops, drops, strict=True)  # type: ignore[call-overload]
                 if term.op != "none"
             ]
             states.append(sum(outputs[1:], outputs[0]) if outputs else self.empty(node, states))
         return join(states, self.graph.concat)
+
+
+def run_plain(op: nn.Module, x: Tensor) -> Tensor:
+    """The operation as its modules compute it."""
+    return cast(Tensor, op(x))
 
 
 def join(states: Sequence[Tensor], concat: Sequence[int]) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..errors import SupernetError
 from ..space.classifier import Classifier, drop_path
+from .checkpointing import checkpointed
 
 __all__ = ["CellClassifier", "Classifier", "drop_path", "linear_head"]
 
@@ -27,7 +28,7 @@ class CellClassifier(Classifier):
 
     def run_cell(self, cell: nn.Module, *states: Tensor) -> Tensor:
         """The cell's output, with gradient checkpointing where that is on."""
-        return self.run_block(cell, *states)
+        return checkpointed(cell, cell, *states) if self.grad_checkpointing else cell(*states)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the last layer, and the pooling where given; an auxiliary head gets as many classes."""

@@ -6,6 +6,7 @@ supernet's lack: those stay at the identity, so that both compute the same.
 
 from torch import nn
 
+from ..errors import SupernetError
 from ..space.cells import CellSpace
 from ..space.genotype import Genotype
 from .cell import DiscreteCell, MixedCell
@@ -14,7 +15,16 @@ __all__ = ["inherit"]
 
 
 def inherit(body: nn.Module, net: nn.Module, space: CellSpace, genotype: Genotype) -> None:
-    """Copy from the relaxed `body` into `net`, a discrete network of the same size."""
+    """Copy from the relaxed `body` into `net`, a discrete network of the same size.
+
+    Raises SupernetError for a body with partial channels, whose operations are narrower than those of `net`.
+    """
+    for cell in body.modules():
+        if isinstance(cell, MixedCell) and cell.partial > 1:
+            raise SupernetError(
+                f"the weights of a supernet with network.partial={cell.partial} do not fit its discrete network, whose "
+                "operations see every channel; build(supernet.genotype(), ...) makes one to train from scratch"
+            )
     active = space.active(genotype)
     for name, source in body.named_children():
         target = net.get_submodule(name)

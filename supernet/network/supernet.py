@@ -38,9 +38,9 @@ ALPHA_SCALE = 1e-3  # standard deviation of the initial alphas (DARTS, the autho
 class Supernet(nn.Module):
     """The relaxed network of a space.
 
-    `executor` is "reference", "torch" or "auto". `seed` draws weights and alphas (None: torch's global generator).
-    Further arguments are the macro structure's: for DARTS channels, layers, num_classes, in_chans, stem ...
-    Raises SupernetError for arguments that it does not know.
+    `executor` is "reference", "torch", "cpu", "cuda" or "auto". `seed` draws weights and alphas (None: torch's global
+    generator). Further arguments are the macro structure's: for DARTS channels, layers, num_classes, in_chans, stem,
+    partial, checkpoint ... Raises SupernetError for arguments that it does not know.
     """
 
     def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
@@ -68,8 +68,10 @@ class Supernet(nn.Module):
             self.alpha = nn.ParameterDict()
             for table in space.tables:
                 self.alpha[table.name] = nn.Parameter(ALPHA_SCALE * torch.randn(table.shape))
+        for name, one in space.searchable.items():  # on the device, and no part of the state
+            self.register_buffer(f"default_{name}", torch.tensor([one], dtype=torch.float32), persistent=False)
         for table in space.tables:
-            if table.exists is not None:  # on the device, and no part of the state
+            if table.exists is not None:
                 self.register_buffer(f"lacks_{table.name}", ~torch.tensor(table.exists), persistent=False)
         self.relaxation: Callable[[Tensor], Tensor] = softmax
         self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
@@ -97,8 +99,7 @@ class Supernet(nn.Module):
         """
         if self._fixed is not None:
             return {name: p for name, (p, _) in self._fixed.items()}
-        like = self.alphas()[0]
-        default = {name: like.new_tensor([one], dtype=like.dtype) for name, one in self.space.searchable.items()}
+        default = {name: self.get_buffer(f"default_{name}") for name in self.space.searchable}
         return {name: self.relaxation(alpha) for name, alpha in self._existing().items()} | default
 
     def _existing(self) -> dict[str, Tensor]:
@@ -138,15 +139,15 @@ class Supernet(nn.Module):
         self._fixed = None
 
     def require_double_backward(self, who: str) -> None:
-        """Take the reference executor where the present one cannot be differentiated twice, and log it."""
+        """Take the executor `torch` where the present one cannot be differentiated twice, and log it."""
         if isinstance(self.body, ModuleBody):
             self.body.double_backward = True
             log.info("%s needs double backward: attention runs in its plain form", who)
             return
         body = cast(Body, self.body)
         if body.executor is not None and not body.executor.double_backward:
-            log.warning("%s needs double backward: executor=reference in place of %s", who, body.executor.name)
-            body.executor = make_executor("reference")
+            log.info("%s needs double backward: executor=torch in place of %s", who, body.executor.name)
+            body.executor = make_executor("torch")
 
     def strengths(self) -> dict[str, list[list[float]]]:
         """The relaxation of the alphas as plain numbers, for projections and logs."""

@@ -20,7 +20,7 @@ from .undecided import ChoiceMark, Undecided
 from .untouched import refuse_in_place, versions
 from .value import ValueChoice, is_values
 
-__all__ = ["Choice", "Option"]
+__all__ = ["Choice", "Option", "weighed_sum"]
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # training, _parameters, hooks ...
 Option = nn.Module | Callable[[], nn.Module] | tuple[Any, ...] | Plain
@@ -66,6 +66,7 @@ class Choice(Undecided):
                 raise SupernetError(f"Choice: option name {name!r} is taken by torch's modules; give another")
         super().__init__(list(named), share=share, k=k, mark=mark, default=default)  # type: ignore[arg-type]
         self.options = nn.ModuleDict({name: _make(name, option) for name, option in named.items()})
+        self.add: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor] = weighed_sum  # an executor may have its own
         _refuse_twins(self.options)
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
@@ -85,11 +86,16 @@ class Choice(Undecided):
             raise SupernetError(
                 f"the options of a Choice must give one shape, not {got}; give them equal channels and padding"
             )
-        first = running[0][1]
-        total = outputs[0] if first is None else first * outputs[0]
-        for (_, weight), y in zip(running[1:], outputs[1:], strict=True):
-            total = torch.addcmul(total, weight, y)
-        return total
+        weights = [weight for _, weight in running]
+        return outputs[0] if weights[0] is None else self.add(weights, outputs)
+
+
+def weighed_sum(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """sum_i weights[i] * outputs[i], with weights of no dimension and outputs of one shape."""
+    total = weights[0] * outputs[0]
+    for weight, y in zip(weights[1:], outputs[1:], strict=True):
+        total = torch.addcmul(total, weight, y)
+    return total
 
 
 def _make(name: str, option: Option) -> nn.Module:

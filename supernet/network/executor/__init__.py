@@ -3,12 +3,13 @@
     x        the cell's input states, each [B, C, H, W]
     weights  the cell's modules (`MixedCell`); the same state dict for every executor
     p        mixing weights [E, O], a leaf of its own for each cell
-    mask     which (edge, operation) run, [E][O], on the host; a masked one costs nothing
+    mask     which (edge, operation) run, [E][O], on the host; a masked one costs nothing. A tensor [E, O] is for
+             choices made on the device: fused executors read it there, the others wait for it
 
 An executor never sees alphas, and a method never sees a kernel.
 """
 
-from . import reference, wide
+from . import fused, reference, wide
 from .registry import EXECUTORS, Executor, make_executor
 
-__all__ = ["EXECUTORS", "Executor", "make_executor", "reference", "wide"]
+__all__ = ["EXECUTORS", "Executor", "fused", "make_executor", "reference", "wide"]

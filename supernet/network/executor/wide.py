@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from supernet.ops import PreActivated
 from supernet.ops.identity import Zero
 
+from ..partial import bypass, join, share, take
 from ..pool_norm import PoolNorm
-from .depthwise import depthwise, has_quick_form
-from .registry import EXECUTORS, Mask
+from .quick import after_relu, enter
+from .registry import EXECUTORS, Mask, on_host
 
 if TYPE_CHECKING:
+    from ...space.cells import Edge
     from ..cell import MixedCell
 
 __all__ = ["Wide", "weighted_sum"]
@@ -35,30 +37,63 @@ class Wide:
     double_backward: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
 
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
-        states = [_Source(state) for state in weights.enter(x)]
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
+        mask = on_host(mask)
+        states = [_Source(state, weights.partial) for state in enter(weights, x)]
         for node in range(weights.nodes):
             outputs: list[Tensor] = []
             places: list[tuple[int, int]] = []
+            running: list[Edge] = []
             for edge in weights.incoming(node):
-                for column, op in weights.operations(edge.row):
-                    if mask[edge.row][column] and not isinstance(op, Zero):
+                offered = [(column, op) for column, op in weights.operations(edge.row) if mask[edge.row][column]]
+                running += [edge] if offered else []
+                for column, op in offered:
+                    if not isinstance(op, Zero):
                         outputs.append(states[edge.source].apply(op))
                         places.append((edge.row, column))
-            if outputs:
-                rows, columns = zip(*places, strict=True)
-                total = weighted_sum(p[list(rows), list(columns)], outputs)
-            else:
-                total = weights.empty(node, [state.x for state in states])
-            states.append(_Source(total))
-        return weights.leave([state.x for state in states])
+            total = _mixed(weights, p, places, outputs) if outputs else None
+            if running and weights.partial > 1:
+                total = _with_bypass(total, weights, running, states, p, mask)
+            elif total is None:
+                total = weights.empty(node, [state.whole for state in states])
+            states.append(_Source(total, weights.partial))
+        return weights.leave([state.whole for state in states])
+
+
+def _mixed(cell: "MixedCell", p: Tensor, places: Sequence[tuple[int, int]], outputs: Sequence[Tensor]) -> Tensor:
+    key = "places", tuple(places), p.device
+    if key not in cell.layouts:
+        with torch.inference_mode(False):  # kept on the device, where a captured step may not copy it to
+            cell.layouts[key] = torch.tensor([row * p.shape[1] + column for row, column in places]).to(p.device)
+    return weighted_sum(p.flatten().index_select(0, cell.layouts[key]), outputs)
+
+
+def _with_bypass(
+    mix: Tensor | None,
+    weights: "MixedCell",
+    running: Sequence["Edge"],
+    states: Sequence["_Source"],
+    p: Tensor,
+    mask: Mask,
+) -> Tensor:
+    """The node [B, C, H, W] of `mix`, which has the channels that operations see; None where only `none` runs."""
+    k, seen = weights.partial, weights.plan.channels // weights.partial
+    rests = [states[edge.source].bypass(weights.stride(edge.source))[:, seen:] for edge in running]
+    rest = weighted_sum(torch.stack([share(p[edge.row], mask[edge.row]) for edge in running]), rests)
+    if mix is None:
+        mix = rest.new_zeros((rest.shape[0], seen, *rest.shape[2:]))
+    return join(mix, rest, k)
 
 
 class _Source:
-    """A state and what its outgoing edges share, each computed when first asked for."""
+    """A state and what its outgoing edges share, each computed when first asked for.
 
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
+    `whole` is the state [B, C, H, W], `x` the part of it that operations see: its first C / k channels.
+    """
+
+    def __init__(self, whole: Tensor, k: int) -> None:
+        self.whole, self.x = whole, take(whole, k)
+        self._bypass: dict[int, Tensor] = {}
         self._relu: Tensor | None = None
         self._pooled: dict[Any, Tensor] = {}
         self._normed: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
@@ -67,12 +102,17 @@ class _Source:
         if isinstance(op, PreActivated):
             if self._relu is None:
                 self._relu = F.relu(self.x)
-            return _after_relu(op, self._relu)
+            return after_relu(op, self._relu)
         if isinstance(op, PoolNorm):
             return self._pool_norm(op)
         if isinstance(op, nn.AvgPool2d | nn.MaxPool2d):
             return self._pool(op)
         return op(self.x)
+
+    def bypass(self, stride: int) -> Tensor:
+        if stride not in self._bypass:
+            self._bypass[stride] = bypass(self.whole, stride)
+        return self._bypass[stride]
 
     def _pool(self, pool: nn.Module) -> Tensor:
         key = _form(pool)
@@ -98,13 +138,6 @@ class _Source:
         y, mean, var = self._normed[key]
         op.advance(mean, var)
         return y
-
-
-def _after_relu(op: PreActivated, x: Tensor) -> Tensor:
-    """`op` without its ReLU, for an `x` that has been through one."""
-    for layer in op.behind_relu():
-        x = depthwise(cast(nn.Conv2d, layer), x) if has_quick_form(layer, x) else layer(x)
-    return x
 
 
 _POOL_SETTINGS = (

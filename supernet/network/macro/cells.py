@@ -1,12 +1,24 @@
-"""What a macro structure of cells asks of a space."""
+"""What macro structures of cells have in common: what they ask of a space, and how a body runs a mixed cell."""
 
 from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
 
 from ...errors import SupernetError
 from ...space.cells import CellSpace
 from ...space.space import Space
+from ..cell import MixedCell
+from ..checkpointing import checkpointed
+from ..executor import Executor
+from ..executor.registry import Mask
 
-__all__ = ["require_cells"]
+__all__ = ["require_cells", "run_mixed"]
+
+
+class _Body(Protocol):
+    executor: Executor
+    checkpoint: bool
 
 
 def require_cells(space: Space, macro: str, kinds: Sequence[str], *, inputs: int) -> CellSpace:
@@ -19,3 +31,10 @@ def require_cells(space: Space, macro: str, kinds: Sequence[str], *, inputs: int
             f"the macro structure {macro!r} takes {list(kinds)} of {inputs}"
         )
     return space
+
+
+def run_mixed(body: _Body, cell: MixedCell, states: Sequence[Tensor], p: Tensor, mask: Mask) -> Tensor:
+    """The cell's output by the body's executor, with the cell's inside kept for the backward or computed again."""
+    if body.checkpoint:
+        return checkpointed(body.executor, cell, states, cell, p, mask)
+    return body.executor(states, cell, p, mask)

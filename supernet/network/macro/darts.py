@@ -18,7 +18,7 @@ from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .auxiliary import AuxiliaryHead
-from .cells import require_cells
+from .cells import require_cells, run_mixed
 from .registry import MACROS, Macro
 from .stems import CifarStem, ImageNetStem, make_stem
 
@@ -44,7 +44,11 @@ def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Map
 
 
 class DartsBody(nn.Module):
-    """The relaxed network: every cell mixed. `sites` has one entry a cell."""
+    """The relaxed network: every cell mixed. `sites` has one entry a cell.
+
+    With `partial` = k the operations see 1 / k of the channels, and the others pass by (PC-DARTS; partial.py).
+    `checkpoint` computes the inside of each cell again in the backward (checkpointing.py).
+    """
 
     def __init__(
         self,
@@ -61,15 +65,19 @@ class DartsBody(nn.Module):
         affine: bool = False,
         pool_bn: bool = True,
         concat: str = "relaxed",
+        partial: int = 1,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         space = require_cells(space, "darts", KINDS, inputs=2)
         if concat != "relaxed":
             raise SupernetError(f"network.concat={concat!r}: a supernet joins all nodes; leave concat out")
-        self.executor = executor
+        self.executor, self.checkpoint = executor, checkpoint
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))
-        self.cells = nn.ModuleList(MixedCell(space, plan, affine=affine, pool_bn=pool_bn) for plan in steps)
+        self.cells = nn.ModuleList(
+            MixedCell(space, plan, affine=affine, pool_bn=pool_bn, partial=partial) for plan in steps
+        )
         self.sites = tuple(plan.kind for plan in steps)
         self.classifier = linear_head(steps[-1].channels * len(space.concat), num_classes)
 
@@ -77,7 +85,7 @@ class DartsBody(nn.Module):
         """Logits [B, num_classes] of images [B, in_chans, H, W]."""
         s0, s1 = self.stem(x)
         for cell, p_EO, mask_EO in zip(self.cells, p, mask, strict=True):
-            s0, s1 = s1, self.executor((s0, s1), cell, p_EO, mask_EO)  # type: ignore[arg-type]
+            s0, s1 = s1, run_mixed(self, cell, (s0, s1), p_EO, mask_EO)  # type: ignore[arg-type]
         return self.classifier(s1.mean(dim=(2, 3)))
 
 
@@ -86,7 +94,8 @@ class DartsNetwork(CellClassifier):
 
     `auxiliary` adds the second classifier, whose logits come beside the first in training mode only. `pool_bn` puts the
     norms of the supernet behind the pools, which the derived network leaves out. `concat` "relaxed" joins the nodes
-    that the supernet's cells join, "space" those of the space's rule; they differ for NASNet's cells.
+    that the supernet's cells join, "space" those of the space's rule; they differ for NASNet's cells. `checkpoint` is
+    timm's `set_grad_checkpointing`.
     """
 
     def __init__(
@@ -108,8 +117,10 @@ class DartsNetwork(CellClassifier):
         pool_bn: bool = False,
         affine: bool = True,
         concat: str = "space",
+        checkpoint: bool = False,
     ) -> None:
         super().__init__(num_classes, global_pool, drop_rate)
+        self.set_grad_checkpointing(checkpoint)
         space = require_cells(space, "darts", KINDS, inputs=2)
         graphs = space.graphs(genotype)
         if concat not in CONCATS:

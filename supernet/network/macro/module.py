@@ -2,17 +2,18 @@
 # B batch, O options
 
 import copy
+import functools
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SupernetError
-from ...space.choice import Choice
+from ...space.choice import Choice, weighed_sum
 from ...space.genotype import Genotype
 from ...space.layers import Elastic
 from ...space.layers.repeat import Repeat
@@ -20,24 +21,30 @@ from ...space.space import Space
 from ...space.tree import all_choices, tree_of
 from ...space.undecided import Undecided
 from ...space.value import Derived, ValueChoice, value_of
+from ..choice_sum import fused_sum
 from ..executor import Executor
+from ..executor.automatic import Auto
+from ..executor.fused import Fused
 from ..executor.registry import Mask
 from .registry import MACROS, Macro
 
 __all__ = ["ModuleBody", "decide"]
 
+log = logging.getLogger(__name__)
+
 
 class ModuleBody(nn.Module):
     """The network itself, each choice a site; choices that share a name read one table.
 
-    The executor serves cells and is not used here: each choice sums its own options.
+    Executors serve cells, so this runs as the modules that it is; with a fused one each `Choice` sums its options in
+    one fused pass (choice_sum.py), unless the output is to be differentiated twice.
     """
 
     def __init__(self, space: Space, executor: Executor | None = None, /, **arguments: Any) -> None:
         super().__init__()
         self.net = _made(space, arguments)
         self.executor = None
-        self.double_backward = False
+        self._double_backward = False
         found = list(all_choices(self.net))
         self.sites = tuple(site for site, _ in found)
         self._choices = [choice for _, choice in found]
@@ -46,6 +53,30 @@ class ModuleBody(nn.Module):
                 f"the network of space {space.name!r} has other decisions with the arguments {str(arguments)[:120]}; "
                 "its tree must not depend on them: bind such arguments in the space, Space(partial(Net, ...))"
             )
+        self._sums = [choice for choice in self._choices if isinstance(choice, Choice) and len(choice.names) > 1]
+        if self._sums and isinstance(executor, Fused | Auto):
+            where = " where that is faster" if isinstance(executor, Auto) else ""
+            log.info(
+                "space %r runs as modules, with each of its %d Choice points summed in one fused pass%s (executor=%s)",
+                *(space.name, len(self._sums), where, executor.name),
+            )
+            self._sum_by(functools.partial(fused_sum, executor))
+
+    @property
+    def double_backward(self) -> bool:
+        """Whether the output can be differentiated twice; once asked for it stays."""
+        return self._double_backward
+
+    @double_backward.setter
+    def double_backward(self, needed: bool) -> None:
+        self._double_backward = needed
+        if needed and any(choice.add is not weighed_sum for choice in self._sums):
+            log.info("double backward: the Choice points are summed by stock operations, not in fused passes")
+            self._sum_by(weighed_sum)
+
+    def _sum_by(self, add: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]) -> None:
+        for choice in self._sums:
+            choice.add = add
 
     def run(self, x: Any, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
         """The network's output."""
@@ -147,7 +178,7 @@ def _of(space: Space) -> Macro:
 
 def _with_arguments(function: Callable[..., nn.Module], space: Space, positional: int) -> Callable[..., nn.Module]:
     factory = space.factory
-    bound = set(factory.keywords) if isinstance(factory, partial) else set()
+    bound = set(factory.keywords) if isinstance(factory, functools.partial) else set()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = inspect.signature(factory).parameters.values() if factory is not None else ()
     taken = [p for p in own if p.kind in kinds and p.default is not p.empty and p.name not in bound]

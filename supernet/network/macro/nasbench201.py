@@ -20,7 +20,7 @@ from ..cell import CellPlan, DiscreteCell, MixedCell
 from ..classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
-from .cells import require_cells
+from .cells import require_cells, run_mixed
 from .registry import MACROS, Macro
 
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
@@ -77,7 +77,7 @@ def _layers(steps: Sequence[CellPlan | None], channels: int, make_cell: Any) -> 
 
 
 class NasBench201Body(nn.Module):
-    """The relaxed network; `sites` has one entry a cell."""
+    """The relaxed network; `sites` has one entry a cell. `partial` and `checkpoint` as for DARTS."""
 
     def __init__(
         self,
@@ -90,13 +90,16 @@ class NasBench201Body(nn.Module):
         num_classes: int = 10,
         in_chans: int = 3,
         affine: bool = False,
+        partial: int = 1,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         space = require_cells(space, "nasbench201", KINDS, inputs=1)
-        self.executor = executor
+        self.executor, self.checkpoint = executor, checkpoint
         steps = plans(channels, cells_per_stage)
         self.stem = make_stem(in_chans, channels)
-        self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, affine=affine, pool_bn=False))
+        norms = {"affine": affine, "pool_bn": False}
+        self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, **norms, partial=partial))
         self.sites = tuple("cell" for plan in steps if plan)
         self.last = make_last(channels * 4)
         self.classifier = linear_head(channels * 4, num_classes)
@@ -106,7 +109,7 @@ class NasBench201Body(nn.Module):
         x = self.stem(x)
         sites = iter(zip(p, mask, strict=True))
         for layer in self.cells:
-            x = self.executor((x,), layer, *next(sites)) if isinstance(layer, MixedCell) else layer(x)
+            x = run_mixed(self, layer, (x,), *next(sites)) if isinstance(layer, MixedCell) else layer(x)
         return self.classifier(self.last(x).mean(dim=(2, 3)))
 
 
@@ -127,8 +130,10 @@ class NasBench201Network(CellClassifier):
         drop_rate: float = 0.0,
         global_pool: str = "avg",
         affine: bool = True,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__(num_classes, global_pool, drop_rate)
+        self.set_grad_checkpointing(checkpoint)
         graph = require_cells(space, "nasbench201", KINDS, inputs=1).graphs(genotype)["cell"]
         drop = drop_path(drop_path_rate)
         steps = plans(channels, cells_per_stage)

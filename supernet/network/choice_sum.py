@@ -1,0 +1,103 @@
+"""The weighted sum of a Choice's options in one pass over their outputs: `node_mix` without norms.
+
+    y = sum_t p[t] x[t]        dx[t] = p[t] g        dp[t] = <g, x[t]>, all T of them in one read
+
+Without norms every number is treated alike, so the operator is given the outputs as they lie in memory: contiguous ones
+with W in the place of the channels. Nothing is copied, and the sum lies as they do. The outputs are kept for the
+backward only where p learns. It cannot be differentiated twice.
+
+Measured on one core of an AMD EPYC, forward and backward: one pass saves 10 to 60 % where p learns and the options have
+a half million numbers together or more; a call costs 0.1 to 0.2 ms more than it saves below, and where p does not learn
+nothing is saved. `auto` goes by that on a processor.
+"""
+# B batch, C channels, H height, W width, T options that run
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from supernet.cuda_kernels.node_mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
+
+from ..space.choice import weighed_sum
+from .executor import Executor
+from .executor.automatic import Auto
+from .executor.fused import Fused
+
+__all__ = ["fused_sum"]
+
+LEAST = 2**19  # numbers in all options together, from which on one pass is faster on a processor
+TURNED, BACK = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def fused_sum(executor: Executor, weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """sum_t weights[t] * outputs[t]: one pass for 4-D outputs of one type that lie alike, else stock operations."""
+    last = _lie(outputs, torch.channels_last)
+    if not _served(outputs) or not (last or _lie(outputs, torch.contiguous_format)):
+        return weighed_sum(weights, outputs)
+    if isinstance(executor, Auto):
+        learns = torch.is_grad_enabled() and weights[0].requires_grad
+        if outputs[0].device.type == "cpu" and not (learns and len(outputs) * outputs[0].numel() >= LEAST):
+            return weighed_sum(weights, outputs)
+        executor = executor.chosen(outputs[0])
+    if not isinstance(executor, Fused):
+        return weighed_sum(weights, outputs)
+    executor.check(outputs[0])
+    p = torch.stack(list(weights)).to(torch.promote_types(outputs[0].dtype, torch.float32))
+    return cast(Tensor, _Sum.apply(executor, last, p, *outputs))
+
+
+def _served(outputs: Sequence[Tensor]) -> bool:
+    """One output alone is better scaled where it is."""
+    first = outputs[0]
+    return (
+        2 <= len(outputs) <= MOST_TERMS
+        and first.dim() == 4
+        and first.numel() > 0
+        and first.dtype in (torch.float32, torch.bfloat16, torch.float64)
+        and all(y.dtype == first.dtype and y.device == first.device for y in outputs)
+    )
+
+
+def _lie(outputs: Sequence[Tensor], form: torch.memory_format) -> bool:
+    return all(y.dim() == 4 and y.is_contiguous(memory_format=form) for y in outputs)
+
+
+def _lain(outputs: Sequence[Tensor], last: bool) -> list[Tensor]:
+    """The outputs as channels-last tensors, whatever dimension comes last."""
+    return list(outputs) if last else [y.permute(TURNED) for y in outputs]
+
+
+class _Sum(torch.autograd.Function):
+    """The sum as a function of p [T] and the outputs."""
+
+    @staticmethod
+    def forward(ctx: Any, executor: Fused, last: bool, p: Tensor, *outputs: Tensor) -> Tensor:
+        ctx.executor, ctx.last = executor, last
+        ctx.save_for_backward(p, *(outputs if ctx.needs_input_grad[2] else ()))
+        z = _lain(outputs, last)
+        with executor.kernels():
+            y = node_mix(z, *_plain(p, z[0]), p)
+        return y if last else y.permute(BACK)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        p, *outputs = ctx.saved_tensors
+        dp = None
+        if outputs:
+            form = torch.channels_last if ctx.last else torch.contiguous_format
+            g = g.contiguous(memory_format=form)
+            upstream, *z = _lain([g, *outputs], ctx.last)
+            mean, scale, shift = _plain(p, z[0])
+            with ctx.executor.kernels():
+                dp = node_mix_bwd_reduce(upstream, z, mean, scale, shift, mean, p)[0]
+        needed = ctx.needs_input_grad[3:]
+        return None, None, dp, *((g * p[t]).to(g.dtype) if needs else None for t, needs in enumerate(needed))
+
+
+def _plain(p: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """mean 0, scale 1 and shift 0 of each option and each place in the last dimension."""
+    zero = p.new_zeros((p.shape[0], like.shape[1]))
+    return zero, torch.ones_like(zero), zero

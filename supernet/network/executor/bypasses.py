@@ -1,0 +1,113 @@
+"""What passes by the operations of a cell with partial channels (../partial.py), forwards and backwards.
+
+node = shuffle([mix, sum_e beta_e bypass(state_e)[c :]]),     beta_e = sum of row e of p over what runs
+"""
+# B batch, C channels, c = C / k those that operations see, H height, W width, E edges, O operations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from supernet.cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, unshuffle
+from supernet.cuda_kernels.separable import channels_last
+
+from ..partial import bypass
+from .mixing import MOST_TERMS, mix
+
+if TYPE_CHECKING:
+    from ..cell import MixedCell
+
+__all__ = ["Bypasses"]
+
+
+class _Edge(NamedTuple):
+    source: int
+    row: int
+
+
+class _Passed(NamedTuple):
+    """A state as it passes by, and the leaf of its graph where a pooling lies between."""
+
+    whole: Tensor
+    leaf: Tensor | None
+
+
+class Bypasses:
+    """The bypass of every running edge of one cell during one pass and its way back."""
+
+    def __init__(self, cell: "MixedCell", p: Tensor, running: Tensor, on: Sequence[bool]) -> None:
+        """`running` [E, O] is 1 for what runs; `on` says which edges have anything that runs, on the host."""
+        self.k, self.seen = cell.partial, cell.plan.channels // cell.partial
+        self._running, self._p = running, p
+        self._beta = (p.detach() * running).sum(1)
+        self._strides = [cell.stride(state) for state in range(len(cell.plan.c_inputs) + cell.nodes)]
+        self.edges = [
+            [_Edge(edge.source, edge.row) for edge in cell.incoming(node) if on[edge.row]] for node in range(cell.nodes)
+        ]
+        self._passed: dict[int, _Passed] = {}
+        self._returned: dict[int, list[Tensor]] = {}  # gradients of a state's bypass, at the size of the nodes
+        self._d_beta: dict[int, Tensor] = {}  # of a row
+
+    def mix(
+        self,
+        node: int,
+        z: list[Tensor],
+        packed: Tensor,
+        p: Tensor,
+        gate: Tensor | None,
+        states: Sequence[Tensor],
+        keeps: bool,
+    ) -> Tensor:  # fmt: skip
+        """The node [B, C, H, W] of the terms `z` [B, c, H, W], `packed` [4, T, c]."""
+        passed = [self._pass(edge.source, states[edge.source], keeps).whole for edge in self.edges[node]]
+        beta = torch.stack([self._beta[edge.row] for edge in self.edges[node]]).to(p.dtype)
+        if z and gate is None and len(z) <= MOST_TERMS:
+            return node_mix_shuffled(z, *packed[:3].unbind(), p, passed, beta, self.k)
+        if z:  # a gated term must not be read, which only the plain sum knows how to
+            mixed = mix(z, packed, p, gate)
+        else:
+            mixed = passed[0].new_zeros((passed[0].shape[0], self.seen, *passed[0].shape[2:]))
+        return channels_last(shuffle(mixed, passed, beta, self.k).to(mixed.dtype))
+
+    def _pass(self, source: int, x: Tensor, keeps: bool) -> _Passed:
+        if source not in self._passed:
+            if self._strides[source] == 1:
+                self._passed[source] = _Passed(x.detach(), None)
+            else:
+                with torch.set_grad_enabled(keeps):
+                    leaf = x.detach().requires_grad_(keeps)
+                    self._passed[source] = _Passed(bypass(leaf, 2), leaf)
+        return self._passed[source]
+
+    def unmix(self, node: int, g: Tensor) -> Tensor:
+        """The gradient of the mix [B, c, H, W] of a node's `g`; notes what the bypasses take."""
+        mixed, rest = unshuffle(g, self.k)
+        for edge in self.edges[node]:
+            seen = self._passed[edge.source].whole.detach()[:, self.seen :]
+            self._d_beta[edge.row] = (rest * seen).sum(dtype=self._beta.dtype)
+            self._returned.setdefault(edge.source, []).append(rest * self._beta[edge.row].to(rest.dtype))
+        return mixed
+
+    def whole(self, source: int, dx: Tensor | None, piece: Tensor | None, like: Tensor) -> Tensor:
+        """The gradient of a whole state: `dx` [B, c, H, W] of what operations saw, its bypass's, and `piece`'s rest."""
+        found = torch.zeros_like(like, memory_format=torch.channels_last)
+        if dx is not None:
+            found[:, : self.seen] = dx
+        if piece is not None:
+            found[:, self.seen :] = piece[:, self.seen :]
+        if source in self._returned:
+            total = sum(self._returned[source][1:], self._returned[source][0])
+            passed = self._passed[source]
+            if passed.leaf is not None:
+                full = torch.cat([total.new_zeros((*total.shape[:1], self.seen, *total.shape[2:])), total], 1)
+                (back,) = torch.autograd.grad(passed.whole, passed.leaf, full)
+                total = back[:, self.seen :]
+            found[:, self.seen :] += total
+        return found
+
+    def add_to(self, dp: Tensor) -> Tensor:
+        """`dp` [E, O] with what goes through the bypass's weights."""
+        rows = [self._d_beta.get(row, dp.new_zeros(())) for row in range(dp.shape[0])]
+        return dp + torch.stack(rows)[:, None] * self._running.to(dp.dtype)

@@ -1,0 +1,144 @@
+"""The wide executors over fused kernels: `cpu` (their bodies for the processor) and `cuda`.
+
+One mixed cell is one function of autograd. Forwards, state by state: the edge group of all separable candidates that
+leave it, the second halves, both poolings; then each node is one pass over its terms, which normalises, weighs and
+adds. Kept are the states and what stands before each norm; backwards all else is computed again where it is read.
+
+The backward of all norms is an affine function of the upstream gradient and the kept tensor, whose coefficients come
+with the sums that dL/dp needs anyway, so no gradient of a term is ever written. It cannot be differentiated twice.
+"""
+# B batch, C channels, H height, W width, E edges, O operations, T terms of a node
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from supernet.cuda_kernels import host
+
+from ...errors import SupernetError
+from .cell_pass import CellForward
+from .cell_return import CellBackward
+from .layout import Layout, layout_of
+from .quick import enter
+from .registry import EXECUTORS, Mask
+
+if TYPE_CHECKING:
+    from ..cell import MixedCell
+
+__all__ = ["Cpu", "Cuda", "Fused"]
+
+log = logging.getLogger(__name__)
+MOST_LAYOUTS = 64  # kept a cell: one for each mask that was used, such as the paths that a sampler takes
+
+
+class Fused:
+    """Both executors; `kernels()` is what surrounds each pass, and `check` refuses what they do not serve."""
+
+    name: ClassVar[str]
+    double_backward: ClassVar[bool] = False
+    channels_last: ClassVar[bool] = True
+
+    def check(self, x: Tensor) -> None:
+        """Raises SupernetError where states like `x` cannot be served here."""
+        raise NotImplementedError
+
+    def kernels(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    @torch.compiler.disable  # its operators compile; the bookkeeping around them would be traced in vain
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
+        states = enter(weights, x)
+        self.check(states[0])
+        gate = None
+        if isinstance(mask, Tensor):  # which operations run is known to the device alone
+            gate = mask.to(p.dtype)
+            mask = [[True] * p.shape[1] for _ in range(p.shape[0])]
+        layout = _layout(weights, mask)
+        amp = torch.is_autocast_enabled(states[0].device.type)
+        if amp:  # a state may be wider than what convolutions make of it
+            dtype = torch.get_autocast_dtype(states[0].device.type)
+            states = [state.to(dtype) for state in states]
+        found = _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
+        return cast(Tensor, found)
+
+
+@EXECUTORS.register("cpu")
+class Cpu(Fused):
+    """The kernels' bodies for the processor, compiled at first use by the C++ compiler of this machine.
+
+    float32 is theirs; other types run through the same operators' stock bodies.
+    """
+
+    name: ClassVar[str] = "cpu"
+
+    def check(self, x: Tensor) -> None:
+        if x.device.type != "cpu":
+            raise SupernetError(
+                f"executor=cpu is for tensors on the processor, not on {x.device}; use executor=cuda or auto"
+            )
+        if x.dtype == torch.float32 and not host.available():
+            raise SupernetError(f"executor=cpu: {host.why_not()}")
+
+    def kernels(self) -> AbstractContextManager[Any]:
+        return host.compiled() if host.available() else nullcontext()
+
+
+@EXECUTORS.register("cuda")
+class Cuda(Fused):
+    """The CUDA kernels, in float32 or bf16, compiled at first use by NVRTC."""
+
+    name: ClassVar[str] = "cuda"
+
+    def check(self, x: Tensor) -> None:
+        if x.device.type != "cuda":
+            raise SupernetError(
+                f"executor=cuda needs tensors on a GPU, not on {x.device}; use executor=cpu, torch or auto"
+            )
+        if x.dtype not in (torch.float32, torch.bfloat16) and not torch.is_autocast_enabled("cuda"):
+            raise SupernetError(f"executor=cuda serves float32 and bf16, not {x.dtype}; use executor=torch")
+
+
+def _layout(cell: "MixedCell", mask: Mask) -> Layout:
+    """The cell's layout under this mask; made anew where the cell's operations are others than when it was made."""
+    kept: dict[Any, Layout] = cell.layouts
+    modules = tuple(id(op) for row in range(len(cell.edges)) for _, op in cell.operations(row))
+    key = tuple(map(tuple, mask)), modules
+    if key not in kept:
+        if len(kept) >= MOST_LAYOUTS:
+            kept.clear()
+        kept[key] = layout_of(cell, mask)
+    return kept[key]
+
+
+class _Cell(torch.autograd.Function):
+    """output = cell(p, states, parameters); the parameters are arguments, so that autograd gives them gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, executor: Fused, cell: Any, layout: Layout, gate: Any, n: int, p: Tensor, *rest: Tensor
+    ) -> Tensor:
+        needs = ctx.needs_input_grad
+        run = CellForward(cell, layout, p, gate, keeps=any(needs))
+        with executor.kernels():
+            out = run.run(rest[:n])
+        ctx.executor, ctx.cell, ctx.layout, ctx.record = executor, cell, layout, run.record
+        ctx.needs_states, ctx.needs_weights = needs[6 : 6 + n], any(needs[6 + n :])
+        kept, run.record.tensors = run.record.tensors, []
+        ctx.kept = len(kept)
+        ctx.save_for_backward(p, *kept, *rest[n:])  # the parameters: an update in place before the backward is noticed
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        p, *kept = ctx.saved_tensors[: 1 + ctx.kept]
+        run = CellBackward(ctx.cell, ctx.layout, ctx.record, kept, ctx.needs_weights)
+        with ctx.executor.kernels():
+            states = run.run(grads[0].to(kept[0].dtype), ctx.needs_states)
+        dp = run.dp(p.shape, p) if ctx.needs_input_grad[5] else None
+        weights = [run.weights.get(parameter) for parameter in ctx.layout.parameters]
+        return None, None, None, None, None, dp, *states, *weights

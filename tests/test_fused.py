@@ -1,0 +1,209 @@
+"""The fused executors: asked for, they are taken or refused; masks on the device; what does not run costs nothing."""
+# B batch, C channels, H height, W width, E edges, O operations
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_executors import KINDS, Case, case, run
+from torch import Tensor, nn
+
+from supernet.cuda_kernels import host
+from supernet.errors import SupernetError
+from supernet.network import Supernet, make_executor
+from supernet.network.executor import cell_pass, cell_return
+from supernet.network.executor.automatic import Auto, choose
+from supernet.network.executor.layout import layout_of
+from supernet.space import get_space
+
+OPERATORS = ("edge_group", "edge_group_bwd", "sep_second", "sep_second_bwd", "pool_pair", "pool_pair_bwd", "node_mix",
+             "node_mix_bwd_reduce")  # fmt: skip
+needs_compiler = pytest.mark.skipif(not host.available(), reason="no C++ compiler for the kernels' bodies")
+
+
+def small(executor: str = "cpu", **arguments: Any) -> Supernet:
+    sizes = {"channels": 4, "layers": 3, "num_classes": 3}
+    return Supernet(get_space("darts"), executor=executor, seed=0, **sizes | arguments)
+
+
+@pytest.fixture
+def bodies(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts the calls of the compiled bodies."""
+    calls: Counter[str] = Counter()
+    module = host.bodies()
+    for name in OPERATORS:
+        monkeypatch.setattr(module, name, _counted(calls, name, getattr(module, name)))
+    return calls
+
+
+def _counted(calls: Counter[str], name: str, body: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any) -> Any:
+        calls[name] += 1
+        return body(*args)
+
+    return counted
+
+
+@needs_compiler
+@pytest.mark.parametrize("executor", ["cpu", "auto"])
+def test_the_compiled_bodies_run_a_whole_step(bodies: Counter[str], executor: str) -> None:
+    """Each of the 3 cells: one group a state that has edges (5), one sum a node (4)."""
+    net = small(executor)
+    net(torch.randn(2, 3, 8, 8)).sum().backward()
+    forward = {"edge_group": 15, "sep_second": 15, "node_mix": 12}
+    assert {name: bodies[name] for name in forward} == forward
+    assert bodies["node_mix_bwd_reduce"] == 12 and bodies["edge_group_bwd"] == bodies["sep_second_bwd"] == 15
+    assert bodies["pool_pair"] == 2 * 15 and bodies["pool_pair_bwd"] == 15  # computed again on the way back
+
+
+def test_what_cannot_serve_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        SupernetError, match="executor=cuda needs tensors on a GPU, not on cpu; use executor=cpu, torch"
+    ):
+        small("cuda")(torch.randn(2, 3, 8, 8))
+    monkeypatch.setattr(host, "available", lambda: False)
+    monkeypatch.setattr(host, "why_not", lambda: "no C++ compiler is found; executor=torch needs none")
+    with pytest.raises(SupernetError, match=r"executor=cpu: no C\+\+ compiler is found; executor=torch needs none"):
+        small("cpu")(torch.randn(2, 3, 8, 8))
+
+
+def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(host, "available", lambda: False)
+    monkeypatch.setattr(host, "why_not", lambda: "no C++ compiler is found")
+    with caplog.at_level(logging.INFO, "supernet"):
+        small("auto")(torch.randn(2, 3, 8, 8))
+    assert [record.getMessage() for record in caplog.records] == [
+        "executor=auto takes 'torch': no C++ compiler is found"
+    ]
+    assert choose(torch.device("cpu"), torch.float64)[0] == "torch"
+    monkeypatch.setattr(host, "available", lambda: True)
+    assert choose(torch.device("cpu"), torch.float32)[0] == "cpu"
+    assert choose(torch.device("cpu"), torch.bfloat16)[0] == "torch"
+
+
+@pytest.mark.parametrize("fault", [None, "off by 1"])
+def test_auto_on_a_gpu_asks_whether_the_kernels_are_right(monkeypatch: pytest.MonkeyPatch, fault: str | None) -> None:
+    monkeypatch.setattr("supernet.network.executor.automatic.unproven", lambda device: fault)
+    name, why = choose(torch.device("cuda"), torch.bfloat16)
+    assert (name, why) == (("cuda", "its kernels serve here") if fault is None else ("torch", fault))
+
+
+@pytest.mark.parametrize("executor", ["cpu", "cuda", "auto"])
+def test_double_backward_takes_another_executor_and_says_so(executor: str, caplog: pytest.LogCaptureFixture) -> None:
+    net = small(executor)
+    with caplog.at_level(logging.INFO, "supernet"):
+        net.require_double_backward("a test")
+    assert net.body.executor.name == "torch"
+    assert f"a test needs double backward: executor=torch in place of {executor}" in caplog.text
+
+
+def test_a_second_derivative_is_refused() -> None:
+    net = small().double()
+    loss = net(torch.randn(2, 3, 8, 8, dtype=torch.float64)).square().sum()
+    (slope,) = torch.autograd.grad(loss, net.alpha["normal"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind] != "s4"])  # noise draws for what is gated too
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_on_the_device_equals_one_on_the_host(kind: str, training: bool) -> None:
+    """The one-path form: which operations run is read where the kernels run."""
+    for seed, keep in ((1, 0.7), (2, 0.3)):
+        made = case(kind, seed, keep)
+        expected = run("reference", made, training)
+        made.mask = torch.tensor(made.mask)  # type: ignore[assignment]
+        for key, value in run("cpu", made, training).items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-9, msg=f"{key} with {seed=}")
+
+
+def one_path(made: Case) -> Case:
+    """One separable candidate an edge."""
+    made.mask = [[column == 4 for column in range(len(row))] for row in made.mask]
+    return made
+
+
+def test_a_candidate_that_is_never_chosen_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One path: the operators are handed its weights alone, the poolings do not run, nothing of the others is kept."""
+    handed: list[int] = []
+
+    def counted(inner: Callable[..., Any], at: int) -> Callable[..., Any]:
+        def operator(*args: Any) -> Any:
+            handed.append(len(args[at]))
+            return inner(*args)
+
+        return operator
+
+    monkeypatch.setattr(cell_pass, "edge_group", counted(cell_pass.edge_group, 1))
+    monkeypatch.setattr(cell_return, "edge_group_bwd", counted(cell_return.edge_group_bwd, 1))
+    monkeypatch.setattr(cell_pass, "pool_pair", lambda *_: pytest.fail("a pooling ran"))
+    made = one_path(case("normal", 2, size=(5, 5)))
+    run("cpu", made)
+    assert sorted(handed) == sorted([3, 3, 2, 1] * 2)  # edges that leave the states, forwards and backwards
+    all_layouts = layout_of(made.cell, made.mask)
+    weights = [op for ops in made.cell.edges for column, op in enumerate(ops) if column == 4]  # type: ignore[arg-type]
+    assert len(all_layouts.parameters) == len([p for op in weights for p in op.parameters()])
+
+
+def test_layouts_follow_the_cell_when_an_operation_is_replaced() -> None:
+    made = case("nasbench201", 2, size=(6, 6))
+    executor = make_executor("cpu")
+    p = torch.softmax(made.alpha, -1)
+    before = executor(made.x, made.cell, p, made.mask)
+    made.cell.edges[5][3] = nn.Identity()  # type: ignore[index,operator]
+    after, expected = (make(made.x, made.cell, p, made.mask) for make in (executor, make_executor("reference")))
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    x, net = torch.randn(2, 3, 9, 8), small()
+    found = []
+    for _ in range(2):
+        again = copy.deepcopy(net)
+        again(x).square().sum().backward()
+        found.append([p.grad for p in again.parameters() if p.grad is not None])
+    assert found[0] and all(map(torch.equal, *found))
+
+
+def test_a_weight_changed_before_the_backward_is_noticed() -> None:
+    net = small()
+    loss = net(torch.randn(2, 3, 8, 8)).sum()
+    with torch.no_grad():
+        net.weights()[40].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_nothing_is_kept_without_gradients() -> None:
+    """Evaluation holds no graph of the stock operations either."""
+    net, x = small(), torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        first = net(x)
+    net.eval()
+    with torch.no_grad():
+        assert not net(x).requires_grad
+    net.train()
+    out = net(x)  # what was made under inference_mode must not be used here
+    out.sum().backward()
+    assert first.shape == out.shape
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # within dynamo
+@pytest.mark.parametrize("executor", ["cpu", "auto", "torch"])
+def test_compiled_networks_compute_the_same(executor: str) -> None:
+    net, x = small(executor), torch.randn(2, 3, 8, 8)
+    plain = net(x)
+    compiled: Callable[[Tensor], Tensor] = torch.compile(copy.deepcopy(net), backend="eager")
+    torch.testing.assert_close(compiled(x), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_the_choice_is_kept_for_each_type() -> None:
+    auto = make_executor("auto")
+    assert isinstance(auto, Auto)
+    assert auto.chosen(torch.zeros(1)) is auto.chosen(torch.ones(2))
+    assert auto.chosen(torch.zeros(1, dtype=torch.float64)).name == "torch"
