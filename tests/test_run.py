@@ -17,11 +17,19 @@ from supernet.train.config import DataConfig, RetrainConfig, RunConfig, SearchCo
 from supernet.train.device import autocast, available, pick, seed_everything, synchronise, versions
 from supernet.train.run import RunFolder, data_label, identity
 
-FREE = {"device", "data.root", "data.workers", "data.download", "genotype", "space.allow", "allow"}
+FREE = {
+    "device", "capture", "data.root", "data.workers", "data.download", "data.resident", "genotype", "space.allow",
+    "allow",
+}  # fmt: skip
 FREE_GROUPS = ("run.", "checkpoint.", "log.", "guard.")
 # Values that differ from every default and that the checks of the dataclasses allow.
 OTHER = {
     "amp": "bf16",
+    "capture": "off",
+    "data.resident": "off",
+    "speed.channels_last": "on",
+    "speed.compile": "on",
+    "speed.fused": "on",
     "run.allow_changes": ["epochs"],
     "allow": ["mypkg"],
     "space.allow": ["mypkg"],

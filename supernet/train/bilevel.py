@@ -3,7 +3,8 @@
     1  alpha  <-  Adam(alpha, hypergradient of L_val)         no weight gradient unless the estimate needs it
     2  w      <-  SGD(w, clip(grad_w L_tr(w, alpha)))         no alpha gradient
 
-Running statistics of batch norm follow the second half only.
+Running statistics of batch norm follow the second half only. Between `prepare` and its return a step takes nothing from
+the host and changes its state in place, so that `captured.py` can run it as one CUDA graph.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ..methods import HYPERGRADIENTS, RELAXATIONS, Hypergradient, Problem
-from ..methods.hypergradient import frozen_statistics
+from ..methods.hypergradient import batch_norms, frozen_statistics
 from ..methods.hypergradient.problem import frozen
 from ..methods.part import Part
 from ..network import Supernet
 from .config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
 from .device import autocast
 from .guard import Guard
+from .optimizers import adam, load_into, set_lr, sgd
 from .ranks import Ranks
 from .task import Task
 
@@ -52,23 +54,20 @@ class BilevelStep:
         self.weight_config, alpha_config = weights or WeightConfig(), alphas or AlphaConfig()
         relaxation: Any = RELAXATIONS[method.relaxation]()
         self.hypergradient: Hypergradient = HYPERGRADIENTS[method.hypergradient]()
+        self._trains = self.hypergradient.uses_training_batch
         self.parts: dict[str, Part] = {"relaxation": relaxation, "hypergradient": self.hypergradient}  # type: ignore[dict-item]
         net.relaxation = relaxation
-        self.guard = guard or Guard(GuardConfig(skips=0), net, net.alphas()[0].device)
+        # Looked for once: in the thousands of modules of a supernet that takes as long as an optimiser's step.
+        self.weights, self.alphas, self._norms = net.weights(), net.alphas(), batch_norms(net)
+        self.guard = guard or Guard(GuardConfig(skips=0), net, self.device)
         if self.hypergradient.double_backward:
             net.require_double_backward(method.hypergradient)
-        self.weight_optimizer = torch.optim.SGD(
-            net.weights(),
-            lr=self.weight_config.lr,
-            momentum=self.weight_config.momentum,
-            weight_decay=self.weight_config.weight_decay,
-        )
-        self.alpha_optimizer = torch.optim.Adam(
-            net.alphas(),
-            lr=alpha_config.lr,
-            betas=(alpha_config.beta1, alpha_config.beta2),
-            weight_decay=alpha_config.weight_decay,
-        )
+        self.weight_optimizer: torch.optim.Optimizer = sgd(self.weights, self.weight_config)
+        self.alpha_optimizer: torch.optim.Optimizer = adam(self.alphas, alpha_config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.alphas[0].device
 
     def lr(self, epoch: int) -> float:
         """The weights' learning rate in `epoch`, counted from 0."""
@@ -81,9 +80,17 @@ class BilevelStep:
         Returns the task's sums over each batch, as {"train": ..., "alpha": ...}; they stay on the device. Either half
         that the guard skips has zeros for sums.
         """
-        for group in self.weight_optimizer.param_groups:
-            group["lr"] = self.lr(epoch)
-        self.net.train()
+        self.prepare(epoch)
+        return self.run(train, val)
+
+    def prepare(self, epoch: int) -> None:
+        """What the host tells the device before a step: the learning rate, into the tensor that is there."""
+        set_lr(self.weight_optimizer, self.lr(epoch))
+        if not self.net.training:
+            self.net.train()
+
+    def run(self, train: Any, val: Any | None) -> dict[str, Mapping[str, Tensor]]:
+        """The step itself, after `prepare`."""
         self.guard.begin()
         sums: dict[str, Mapping[str, Tensor]] = {}
         if val is not None:
@@ -93,8 +100,9 @@ class BilevelStep:
 
     def _alpha_step(self, train: Any, val: Any) -> Mapping[str, Tensor]:
         loss, gradients, sums = self.alpha_gradients(train, val)
-        for alpha, gradient in zip(self.net.alphas(), gradients, strict=True):
-            alpha.grad = gradient.to(alpha.dtype)
+        for alpha, gradient in zip(self.alphas, gradients, strict=True):
+            # In the alphas' type and memory layout: the fused optimiser takes no other.
+            alpha.grad = torch.empty_like(alpha).copy_(gradient)
         sums = self.guard.update("alphas", self.alpha_optimizer, loss, self.guard.norm(gradients), sums)
         self.alpha_optimizer.zero_grad(set_to_none=True)
         return sums
@@ -109,31 +117,31 @@ class BilevelStep:
             return loss
 
         problem = Problem(
-            weights=self.net.weights(),
-            alphas=self.net.alphas(),
-            train_loss=self._repeatable(train),
+            weights=self.weights,
+            alphas=self.alphas,
+            train_loss=self._repeatable(train) if self._trains else lambda: self._loss(train, measure=False)[0],
             val_loss=val_loss,
             lr=self.weight_optimizer.param_groups[0]["lr"],
             momentum=self.weight_config.momentum,
             weight_decay=self.weight_config.weight_decay,
-            momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.net.weights()],
+            momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.weights],
             reduce=self.ranks.mean if self.ranks.world > 1 else None,
         )
-        with frozen_statistics(self.net):
+        with frozen_statistics(self.net, self._norms):
             estimate = self.hypergradient(problem)
         return estimate.val_loss, estimate.total, sums
 
     def _weight_step(self, train: Any) -> Mapping[str, Tensor]:
         loss, found = self.weight_gradients(train)
-        loss = self.ranks.mean_gradients(self.net.weights(), loss)
-        norm = self.guard.clip(self.net.weights(), self.weight_config.clip)
+        loss = self.ranks.mean_gradients(self.weights, loss)
+        norm = self.guard.clip(self.weights, self.weight_config.clip)
         sums = self.guard.update("weights", self.weight_optimizer, loss, norm, found)
         self.weight_optimizer.zero_grad(set_to_none=True)
         return sums
 
     def weight_gradients(self, train: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The training loss and the sums over `train`; the gradients are left in the weights."""
-        with frozen(self.net.alphas()):
+        with frozen(self.alphas):
             loss, sums = self._loss(train)
             loss.backward()
         return loss, sums
@@ -143,8 +151,10 @@ class BilevelStep:
 
         Else the differences that second-order estimates take would be differences of masks.
         """
-        device = self.net.alphas()[0].device
+        device = self.device
         cuda = device.type == "cuda"
+        if cuda and torch.cuda.is_current_stream_capturing():  # only where the network was seen to draw nothing
+            return lambda: self._loss(batch, measure=False)[0]
         drawn = torch.get_rng_state(), torch.cuda.get_rng_state(device) if cuda else None
 
         def loss() -> Tensor:
@@ -157,7 +167,7 @@ class BilevelStep:
 
     def _loss(self, batch: Any, measure: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, targets = self.task.unpack(batch)
-        with autocast(next(iter(self.net.alphas())).device, self.amp):
+        with autocast(self.device, self.amp):
             outputs = self.net(inputs)
         if outputs.dtype == torch.bfloat16:
             outputs = outputs.float()
@@ -174,9 +184,9 @@ class BilevelStep:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave, into the tensors that are there."""
         self.net.load_state_dict(state["net"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        load_into(self.weight_optimizer, state["weight_optimizer"])
+        load_into(self.alpha_optimizer, state["alpha_optimizer"])
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])

@@ -15,7 +15,8 @@ from ..errors import SupernetError, unknown
 
 __all__ = [
     "AlphaConfig", "CheckpointConfig", "DataConfig", "ExportConfig", "GuardConfig", "LogConfig", "MethodConfig",
-    "RecipeConfig", "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "WeightConfig", "from_mapping",
+    "RecipeConfig", "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "SpeedConfig", "WeightConfig",
+    "from_mapping",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -26,7 +27,10 @@ MOST_OF_NETWORK = {
 }  # fmt: skip
 
 # Settings that a run may go on with other values of: those that its checkpoints do not hold.
-MAY_CHANGE = ("amp", "epochs", "executor", "weights.clip", "weights.lr", "weights.min_lr")
+MAY_CHANGE = (
+    "amp", "epochs", "executor", "speed.channels_last", "speed.compile", "speed.fused", "weights.clip", "weights.lr",
+    "weights.min_lr",
+)  # fmt: skip
 
 
 def _require(holds: bool, message: str) -> None:
@@ -57,11 +61,13 @@ class DataConfig:
     pad: int | None = None  # pixels of zero padding before the random crop
     cutout: int | None = None  # side of the square set to zero, in pixels, before it is fitted to small images
     workers: int = 0
+    resident: str = "auto"  # images in memory are moved to the device: auto (a GPU with room for them), on, off
     limit: int | None = None  # use only the first N training samples of the counted permutation
     kwargs: dict[str, Any] = field(default_factory=dict)  # passed to timm.data.create_dataset
 
     def __post_init__(self) -> None:
         _require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more")
+        _require(self.resident in ("auto", "on", "off"), f"data.resident={self.resident!r} must be auto, on or off")
         for key in ("image_size", "in_chans", "limit"):
             value = getattr(self, key)
             _require(value is None or value >= 1, f"data.{key}={value} must be 1 or more")
@@ -200,9 +206,11 @@ class SearchConfig(_StageConfig):
     alphas: AlphaConfig = field(default_factory=AlphaConfig)
     alpha_share: float = 0.5  # share of the training split that the alphas learn from
     executor: str = "auto"
+    capture: str = "auto"  # whole steps as a CUDA graph, where CUDA is and a step allows it; off: never
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.capture in ("auto", "off"), f"capture={self.capture!r} must be auto or off")
         _require(0 < self.alpha_share < 1, f"alpha_share={self.alpha_share} must lie between 0 and 1")
 
 
@@ -240,12 +248,27 @@ class RecipeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """How a discrete network is run while it trains (network/speed.py); changes rounding only."""
+
+    channels_last: str = "auto"  # the memory format: auto (where it was measured to be faster), on, off
+    fused: str = "auto"  # separable convolutions as fused operators: auto (as above), on, off
+    compile: str = "off"  # torch.compile: on, off
+
+    def __post_init__(self) -> None:
+        for key, more in (("channels_last", ["auto"]), ("fused", ["auto"]), ("compile", [])):
+            value, allowed = getattr(self, key), [*more, "on", "off"]
+            _require(value in allowed, f"speed.{key}={value!r} must be {' or '.join(allowed)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainConfig(_StageConfig):
     """The stage `retrain`: one genotype, trained from scratch."""
 
     genotype: str = ""  # a file, a run folder of the stage search, or a published name
     allow: list[str] = field(default_factory=list)  # as space.allow: for the space.yaml of the genotype's run
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
     val_fraction: float = 0.1  # share of the training split kept for selection; 0 keeps the last epoch
 
     def __post_init__(self) -> None:

@@ -4,12 +4,13 @@ A skip leaves weights, alphas, both optimisers' states and the running statistic
 not do, because momentum and weight decay still move the weights. Two ways, the same in their results:
 
     on the processor   the host reads the flag, which costs nothing there, and does not call the optimiser
-    on a GPU           nothing waits: the optimiser steps, and where the flag is set, copies made before are put back.
-                       This works with every optimiser (`found_inf` is known to fused ones only) and costs the room of
-                       the copies. A count that an optimiser keeps on the host (Adam's `step`) goes on.
+    on a GPU           nothing waits: a fused optimiser takes the flag as its `found_inf` and leaves all as it is; with
+                       any other the optimiser steps, and where the flag is set, copies made before are put back. That
+                       costs the room of the copies, and a count that it keeps on the host (Adam's `step`) goes on.
 
 An average of the weights goes on with the old ones. After k skips in a row the flag stays set, so that a GPU that runs
-ahead of the host's next look changes nothing more.
+ahead of the host's next look changes nothing more. All that a step changes keeps its place in memory, so that a
+captured graph of steps stays valid.
 """
 
 import logging
@@ -33,7 +34,8 @@ Sums = Mapping[str, Tensor]
 class Guard:
     """Watches the steps of one network; `waits` says whether the host reads the flag of each step (None: not on a GPU).
 
-    A step is `begin`, one or two of `update`, `end`. Switched off (`skips` 0), `update` only calls the optimiser.
+    A step is `at`, `begin`, one or two of `update`, `count`, `look`; all but the first and the last may be captured as
+    a graph. `end` is `at`, `count` and `look` in one. Switched off (`skips` 0), `update` only calls the optimiser.
     """
 
     def __init__(self, config: GuardConfig, net: nn.Module, device: torch.device, *, waits: bool | None = None) -> None:
@@ -42,6 +44,7 @@ class Guard:
         # Skips in a row, skips in all, the last one's step, and its causes as bits.
         self.counts = torch.zeros(4, dtype=torch.int64, device=device)
         self._cause = torch.zeros((), dtype=torch.int64, device=device)
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
         dense = [b for b in net.buffers() if self.on and b.stride() == torch.empty_like(b).stride()]
         self._statistics = _Copies(dense)
         self._copies: dict[str, _Copies] = {}
@@ -49,22 +52,31 @@ class Guard:
         # Buffers that hold infinity by design, such as masks, are no sign of trouble.
         self._infinite = [f".{name}" for name in non_finite(dict(net.named_buffers()))]
 
+    def at(self, step: int) -> None:
+        """Tells the device the number of the step, which `count` notes where it is skipped."""
+        if self.on:
+            self._step.fill_(step)
+
     def begin(self) -> None:
         """Before the forward passes of a step, which move the running statistics."""
         if self.on:
-            self._cause = torch.zeros_like(self._cause)
+            self._cause.zero_()
             self._statistics.take()
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """The norm of all gradients together, on their device; non-finite where one of them is."""
-        return torch.nn.utils.get_total_norm(gradients) if self.on else torch.zeros(())
+        return _norm(gradients) if self.on else torch.zeros(())
 
     def clip(self, parameters: Iterable[Tensor], most: float) -> Tensor:
         """The norm of the parameters' gradients, which are then scaled to a norm of at most `most` (0: left alone)."""
-        parameters = list(parameters)
-        if most:
-            return torch.nn.utils.clip_grad_norm_(parameters, most)
-        return self.norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not most:
+            return self.norm(gradients)
+        norm = _norm(gradients)
+        factor = (most / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_ has it
+        for some in _by_kind(gradients):
+            torch._foreach_mul_(some, factor.to(some[0].device))
+        return norm
 
     def update(self, part: str, optimizer: torch.optim.Optimizer, loss: Tensor, norm: Tensor, sums: Sums) -> Sums:
         """`optimizer.step()` if the loss and the gradients' norm are finite; the sums of the batch, zeros if not.
@@ -76,9 +88,11 @@ class Guard:
             return sums
         first = 1 if part == "weights" else 4
         cause = first * ~loss.detach().isfinite().all() + 2 * first * ~norm.detach().isfinite()
-        self._cause = self._cause + cause
+        self._cause.add_(cause)
         bad = (cause > 0) | (self.counts[0] >= self.config.skips)
-        if not self.waits:
+        if not self.waits and optimizer.defaults.get("fused"):
+            self._fused(part, optimizer, bad)
+        elif not self.waits:
             self._masked(part, optimizer, bad)
         elif not bad:
             optimizer.step()
@@ -89,14 +103,26 @@ class Guard:
 
     def end(self, step: int) -> bool:
         """Counts the step; True where the host looks and finds that the run must stop."""
+        self.at(step)
+        self.count()
+        return self.look(step)
+
+    def count(self) -> None:
+        """Counts the step, if it was skipped; nothing waits."""
         if not self.on:
-            return False
+            return
         bad = self._cause > 0
         skips, total = torch.where(bad, self.counts[0] + 1, 0), self.counts[1] + bad
-        last = torch.where(bad, step, self.counts[2])
+        last = torch.where(bad, self._step, self.counts[2])
         now = torch.stack([skips, total, last, torch.where(bad, self._cause, self.counts[3])])
-        self.counts = torch.where(self.counts[0] >= self.config.skips, self.counts, now)
-        return (self.waits or step % self.config.every == 0) and self.tripped()
+        self.counts.copy_(torch.where(self.counts[0] >= self.config.skips, self.counts, now))
+
+    def look(self, step: int) -> bool:
+        """Whether the host looks after `step`, for which it may wait, and finds that the run must stop.
+
+        Where it does not look at each step, it does when the log is written, which waits as well.
+        """
+        return self.on and (self.waits or (step + 1) % self.config.every == 0) and self.tripped()
 
     def tripped(self) -> bool:
         """Whether the run must stop; the host waits for the device."""
@@ -119,6 +145,15 @@ class Guard:
         if self.on:
             check_finite(state, self._infinite)
 
+    def _fused(self, part: str, optimizer: Any, bad: Tensor) -> None:
+        optimizer.found_inf = bad.to(torch.float32)
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.found_inf
+        if part == "weights":
+            self._statistics.put_back(bad)
+
     def _masked(self, part: str, optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
         before = _state_of(optimizer, bad.device)
         copies = self._copies.get(part)
@@ -139,7 +174,7 @@ class Guard:
         return {"counts": self.counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.counts = state["counts"].to(self.counts.device, copy=True)
+        self.counts.copy_(state["counts"])
         self._told = int(self.counts[1])
 
 
@@ -197,6 +232,23 @@ def _state_of(optimizer: torch.optim.Optimizer, device: torch.device) -> dict[st
             if isinstance(value, Tensor) and value.device == device:
                 found[f"{i}.{name}"] = value
     return found
+
+
+@torch.no_grad()
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm of all of them as one vector, on the device of the first."""
+    norms = [torch.linalg.vector_norm(torch.stack(torch._foreach_norm(some))) for some in _by_kind(gradients)]
+    if len(norms) > 1:
+        return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+    return norms[0] if norms else torch.zeros(())
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The tensors of one type and device together, as torch's calls for many tensors want them."""
+    found: dict[Any, list[Tensor]] = {}
+    for t in tensors:
+        found.setdefault((t.dtype, t.device), []).append(t)
+    return list(found.values())
 
 
 def measured(sums: Sums) -> bool:

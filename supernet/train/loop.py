@@ -25,7 +25,6 @@ from .ranks import Ranks
 from .run import RunFolder
 from .signals import StopSignals
 from .state import rng_state, set_rng_state
-from .task import add_sums
 
 __all__ = ["Loop", "Outcome", "Program"]
 
@@ -50,7 +49,7 @@ class Program(Protocol):
         ...
 
     def step(self, batch: Any, epoch: int, step: int) -> Sums:
-        """One step; sums stay on the device, so that nothing waits for it."""
+        """One step; sums stay on the device, so that nothing waits for it. The next step may overwrite them."""
         ...
 
     def check(self, step: int) -> None:
@@ -111,7 +110,8 @@ class Loop:
         self.log_config = log_config or LogConfig()
         self.step = 0
         self.seconds = 0.0  # spent in training, over all resumptions
-        self.sums: dict[str, Mapping[str, Tensor]] = {}
+        self.sums: dict[str, dict[str, Tensor]] = {}
+        self._line: dict[str, float] | None = None  # what the progress line tells
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self._best_state: dict[str, Any] | None = None  # in memory, where there is no folder to keep it
@@ -178,15 +178,16 @@ class Loop:
         for batch in self.program.batches(epoch, start):
             sums = self.program.step(batch, epoch, self.step)
             self.step += 1
-            for phase, more in sums.items():
-                self.sums[phase] = add_sums(self.sums.get(phase, {}), more)
+            self._add(sums)
             in_epoch = self.step - epoch * self.program.steps
             if self.run_folder is not None and self.step % self.log_config.every == 0:
                 sums = self.ranks.total(sums)
                 if run_log is not None:
                     run_log.scalars(self.step, self.program.metrics(sums), epoch=epoch)
-            progress.update(epoch + 1, in_epoch, self._told, images=len(batch.index) * self.ranks.world)
             ended = in_epoch == self.program.steps
+            if ended or in_epoch % self.log_config.every == 0 or not _on_gpu(self.sums):
+                self._line = None
+            progress.update(epoch + 1, in_epoch, self._told, images=len(batch.index) * self.ranks.world)
             if ended:
                 self.program.check(self.step - 1)
                 self._end_epoch(epoch, run_log)
@@ -195,6 +196,16 @@ class Loop:
                 self._save(clock(), better=ended and self.best.get("epoch") == epoch)
             if stopped:  # as it was before saving: a signal that came since is heeded after one more step
                 return
+
+    def _add(self, sums: Sums) -> None:
+        """Adds those of a step to the epoch's, in place: nothing waits."""
+        for phase, more in sums.items():
+            total = self.sums.setdefault(phase, {})
+            for name, value in more.items():
+                if name in total and total[name].device == value.device:
+                    total[name].add_(value)
+                else:  # the first ones, or after a checkpoint was read
+                    total[name] = value + total.get(name, 0)
 
     def _stopping(self) -> bool:
         """Whether some rank was told to stop; then all do, and none waits for another in vain."""
@@ -230,9 +241,14 @@ class Loop:
         return NumbersError(f"{error}; {place}; {path}", report)
 
     def _told(self) -> dict[str, float]:
-        """Loss and accuracy of the epoch so far, for the progress line; those of the main rank's rows."""
-        metrics = self.program.metrics(self.sums or {})
-        return {short: metrics[name] for name, short in TOLD.items() if name in metrics}
+        """Loss and accuracy of the epoch so far, for the progress line; those of the main rank's rows.
+
+        On a GPU those of the last step that was logged: a terminal's line is redrawn more often, and reading waits.
+        """
+        if self._line is None:
+            metrics = self.program.metrics(self.sums or {})
+            self._line = {short: metrics[name] for name, short in TOLD.items() if name in metrics}
+        return self._line
 
     def _save(self, seconds: float, better: bool = False) -> None:
         self.program.check(self.step - 1)
@@ -266,7 +282,8 @@ class Loop:
                 "images have changed; run.fresh=true starts anew"
             )
         self.step, self.seconds = state["step"], state["seconds"]
-        self.sums = self.ranks.own(state["sums"], state.get("sums_of_ranks"))
+        own = self.ranks.own(state["sums"], state.get("sums_of_ranks"))
+        self.sums = {phase: dict(found) for phase, found in own.items()}
         self.last, self.best = state["last"], state["best"]
         self.program.load_state_dict(state["program"])
         set_rng_state(state["rng"])
@@ -285,3 +302,7 @@ class Loop:
             found = step, checkpoints.load(step)
         ranks.barrier()  # before the main rank may save, and remove what another is reading
         return found
+
+
+def _on_gpu(sums: Sums) -> bool:
+    return any(value.is_cuda for found in sums.values() for value in found.values())

@@ -13,7 +13,7 @@ import torch
 from ..errors import MemoryShortError
 from .device import deterministic
 
-__all__ = ["as_configured", "memory_in_one_line", "peak"]
+__all__ = ["as_configured", "memory_in_one_line", "peak", "turn_down"]
 
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ def memory_in_one_line(config: Any) -> Iterator[None]:
         wanted = f" for {_size(found)} more" if found else ""
         raise MemoryShortError(
             f"out of memory{wanted}; the peak was {peak(device) / 2**30:.2f} GiB {_where(device)}. "
-            f"Turn down {', '.join(_less(config, device))}"
+            f"Turn down {', '.join(turn_down(config, device))}"
         ) from None
 
 
@@ -72,7 +72,7 @@ def _where(device: torch.device) -> str:
     return "in this process"
 
 
-def _less(config: Any, device: torch.device) -> list[str]:
+def turn_down(config: Any, device: torch.device) -> list[str]:
     """What to turn down, as settings with their present values; batch size first: it costs the least quality."""
     network: Mapping[str, Any] = config.network
     names = [f"batch_size={config.batch_size}"]

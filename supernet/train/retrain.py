@@ -20,9 +20,11 @@ from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
 from ..network.classifier import Classifier
 from ..network.macro import macro_of
+from ..network.speed import Fast
 from ..space import Genotype, Space
 from .config import RecipeConfig, RetrainConfig
 from .data.loader import CountedLoader, EvalLoader
+from .data.resident import Residents
 from .data.sources import ImageInfo, View
 from .data.splits import Splits
 from .device import autocast
@@ -63,16 +65,18 @@ class RetrainProgram:
         if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
             self.arguments = {"auxiliary": True, **self.arguments}
         self.net = build_from(space, genotype, seed=config.seed, **self.arguments).to(device)
-        if device.type == "cuda":
-            self.net.to(memory_format=torch.channels_last)
+        speed = config.speed
+        forms = {"channels_last": speed.channels_last, "fused": speed.fused, "compiled": speed.compile}
+        self.fast = Fast(self.net, device, amp=config.amp, **forms)
         train, val = splits.for_retrain(config.val_fraction)
         check_fits(self.net, task, train, device)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "workers": config.data.workers}
         shared |= {"share": self.ranks.share, "device": device}
         _check_recipe(config.recipe, splits.info)
         view = self._transformed(train, splits.info)
-        self.train = CountedLoader(view, stream="retrain", seed=config.seed, **shared)
-        self.val = EvalLoader(val, **shared) if val else None
+        residents = Residents(device, config.data.resident)
+        self.train = CountedLoader(view, stream="retrain", seed=config.seed, resident=residents.of(view), **shared)
+        self.val = EvalLoader(val, resident=residents.of(val), **shared) if val else None
         self.steps = len(self.train)
         self.guard = Guard(config.guard, self.net, device)
         self.optimizer = self._optimizer()
@@ -171,16 +175,15 @@ class RetrainProgram:
         mixed = targets
         if self.mixup is not None and len(inputs) % 2 == 0:
             inputs, mixed = self.mixup(inputs, targets)
-        if self.device.type == "cuda" and inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with autocast(self.device, self.config.amp):
-            outputs = self.net(inputs)
-            logits, extra = outputs if isinstance(outputs, tuple) else (outputs, None)
-            loss = self.task.loss(logits.float(), mixed, training=True)
-            if extra is not None:
-                loss = loss + self.recipe.auxiliary * self.task.loss(extra.float(), mixed, training=True)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.fast.training():
+            with autocast(self.device, self.config.amp):
+                outputs = self.fast(inputs)
+                logits, extra = outputs if isinstance(outputs, tuple) else (outputs, None)
+                loss = self.task.loss(logits.float(), mixed, training=True)
+                if extra is not None:
+                    loss = loss + self.recipe.auxiliary * self.task.loss(extra.float(), mixed, training=True)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
         return loss, self.task.sums(logits.detach().float(), targets)
 
     def check(self, step: int) -> None:

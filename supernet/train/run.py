@@ -1,10 +1,11 @@
 """A run is a folder, and its name is its identity: the same command finds it again and goes on.
 
 The identity is what changes the numbers: the configuration without paths (`data.root`, `data.download`,
-`data.workers`, the path of the genotype), device, `run`, `checkpoint`, `log` and `guard`, in one canonical JSON text
-and its SHA-256. Data with a registered name are identified by that name, wherever they lie. Data that only a path
-names (an image folder) are identified by the last component of the path: two copies of one folder are the same run,
-two different folders should not share their last name.
+`data.workers`, the path of the genotype), without how it is run (`device`, `capture`, `data.resident`), and without
+`run`, `checkpoint`, `log` and `guard`, in one canonical JSON text and its SHA-256. Data with a registered name are
+identified by that name, wherever they lie. Data that only a path names (an image folder) are identified by the last
+component of the path: two copies of one folder are the same run, two different folders should not share their last
+name.
 """
 
 import dataclasses
@@ -23,8 +24,8 @@ from .lock import RunLock
 __all__ = ["RunFolder", "data_label", "identity"]
 
 SCHEMA = 1
-NOT_IDENTITY = ("device", "run", "checkpoint", "log", "guard")
-NOT_IDENTITY_OF_DATA = ("root", "download", "workers")
+NOT_IDENTITY = ("device", "capture", "run", "checkpoint", "log", "guard")
+NOT_IDENTITY_OF_DATA = ("root", "download", "workers", "resident")
 BY_ROOT = ("folder", "image_folder", "imagefolder")  # names of data that say nothing without their root
 
 

@@ -17,8 +17,10 @@ from ..network.macro import Body, macro_of
 from ..report.show import show_supernet
 from ..space import Genotype, Space
 from .bilevel import BilevelStep
+from .captured import CapturedStep
 from .config import SearchConfig
 from .data.loader import CountedLoader, CyclingLoader, EvalLoader
+from .data.resident import Residents
 from .data.splits import Splits
 from .device import autocast
 from .evaluate import evaluate, phase_metrics
@@ -63,11 +65,14 @@ class SearchProgram:
             guard=self.guard,
             ranks=self.ranks,
         )
+        self.stepper = CapturedStep(self.bilevel, capture=config.capture)
         for_weights, for_alphas = splits.for_search(config.alpha_share)
         check_fits(self.net, task, for_weights, device)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "workers": config.data.workers}
         shared |= {"share": self.ranks.share, "device": device}
-        self.train = CountedLoader(for_weights, stream="weights", **shared)
+        residents = Residents(device, config.data.resident)
+        self.train = CountedLoader(for_weights, stream="weights", resident=residents.of(for_weights), **shared)
+        shared["resident"] = residents.of(for_alphas)
         self.alphas = CyclingLoader(CountedLoader(for_alphas, stream="alphas", **shared))
         shared.pop("seed")
         self.val = EvalLoader(for_alphas, **shared)
@@ -84,8 +89,8 @@ class SearchProgram:
     def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
         self.ranks.seed_step(self.config.seed, step)
         learns = epoch >= self.config.method.warmup_epochs
-        sums = self.bilevel(batch, self.alphas.at(step) if learns else None, epoch)
-        if self.guard.end(step):
+        sums = self.stepper(batch, self.alphas.at(step) if learns else None, epoch, step)
+        if self.guard.look(step):
             raise self._stopped()
         return sums
 
@@ -191,6 +196,7 @@ class SearchProgram:
         self.bilevel.load_state_dict(state["bilevel"])
         self.discretiser.load_state_dict(state["discretiser"])  # type: ignore[attr-defined]
         self.guard.load_state_dict(state["guard"])
+        self.stepper.reset()  # a part's state may have come to lie in other places
 
     def close(self) -> None:
         self.train.close()

@@ -56,7 +56,7 @@ class NextCharacter:
         guess = logits.argmax(1).masked_fill(logits.isnan().any(1), -1)
         loss = functional.cross_entropy(logits.float(), targets, reduction="none")
         return {
-            "count": torch.tensor(targets.numel(), device=logits.device),
+            "count": logits.new_full((), targets.numel(), dtype=torch.int64),
             "right": (guess == targets).sum(),
             "loss": loss.double().sum(),
         }

@@ -30,14 +30,13 @@ class FiniteDifference(Part):
 
     def __call__(self, problem: Problem) -> Estimate:
         direct, v, loss = problem.behind_virtual_step()
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in v]))
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
         eps = self.r / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         sides = []
         for sign in (1, -1):
-            with (
-                problem.at([w + sign * eps * x for w, x in zip(problem.weights, v, strict=True)]),
-                frozen(problem.weights),
-            ):
+            with torch.no_grad():
+                beside = torch._foreach_add(list(problem.weights), torch._foreach_mul(v, sign * eps))
+            with problem.at(beside), frozen(problem.weights):
                 sides.append(problem.gradient(problem.train_loss(), problem.alphas))
         implicit = [-problem.lr * (plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return Estimate(direct, implicit, loss)

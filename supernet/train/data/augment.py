@@ -7,6 +7,7 @@ mirror, normalisation, then cutout (DeVries and Taylor, arXiv:1708.04552), whose
 # B batch, C channels, H height, W width, D draws
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,9 +17,24 @@ from torch import Tensor
 from ...errors import SupernetError
 from .counter import uniform
 
-__all__ = ["Augment"]
+__all__ = ["Augment", "Plan"]
 
 _DRAWS = 5  # crop row, crop column, flip, cutout row, cutout column; always all, so that no setting shifts another
+
+
+class Plan(NamedTuple):
+    """What draws come to for images of one size, on their device; row i of each belongs to image i."""
+
+    rows: Tensor  # int64 [B, H], W times the row that each row is taken from
+    columns: Tensor  # int64 [B, W], the same for columns, once
+    beyond_rows: Tensor  # bool [B, H], rows that lie outside the image, and so in its padding
+    beyond_columns: Tensor  # bool [B, W]
+    cut_rows: Tensor  # bool [B, H], rows that the cut-out square crosses
+    cut_columns: Tensor  # bool [B, W]
+
+    def part(self, start: int, stop: int) -> Self:
+        """The same for images `start` to `stop`, without a copy."""
+        return type(self)(*(t[start:stop] for t in self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,48 +64,72 @@ class Augment:
         """Numbers in [0, 1), shape [B, D], one row for each sample index; they depend on nothing but the arguments."""
         return uniform(seed, stream, epoch, index, _DRAWS)
 
-    def apply(self, images: Tensor, draws: NDArray[np.float64] | None = None) -> Tensor:
+    @property
+    def distorts(self) -> bool:
+        """Whether draws change anything."""
+        return bool(self.pad or self.flip or self.cutout)
+
+    def plan(self, draws: Tensor, height: int, width: int) -> Plan:
+        """What draws [B, D] do to images of this size; computed on the device where the draws are."""
+        fitted, device = self.fitted(min(height, width)), draws.device
+        shift = (draws[:, :2] * (2 * fitted.pad + 1)).floor().long() - fitted.pad  # [B, 2]
+        down, across = torch.arange(height, device=device), torch.arange(width, device=device)
+        rows = down + shift[:, :1]  # [B, H]
+        columns = across.expand(len(draws), width)
+        if fitted.flip:
+            columns = torch.where(draws[:, 2:3] < 0.5, across.flip(0), across)
+        columns = columns + shift[:, 1:2]  # [B, W]
+        # Even sides: the square of DARTS; odd ones get their full side as well.
+        down = down - (draws[:, 3:4] * height).floor().long() + fitted.cutout // 2
+        across = across - (draws[:, 4:5] * width).floor().long() + fitted.cutout // 2
+        return Plan(
+            rows.clamp(0, height - 1) * width,
+            columns.clamp(0, width - 1),
+            (rows < 0) | (rows >= height),
+            (columns < 0) | (columns >= width),
+            (down >= 0) & (down < fitted.cutout),
+            (across >= 0) & (across < fitted.cutout),
+        )
+
+    def scale(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(mean, deviation) of each channel, [C, 1, 1], as these images need them; None where they stay as they are."""
+        if not self.mean:
+            return None
+        kind = torch.float32 if images.dtype == torch.uint8 else images.dtype
+        # Filled where they are needed: a tensor made of numbers on the host would have to be waited for.
+        mean, std = (
+            torch.cat([images.new_full((1, 1, 1), value, dtype=kind) for value in values])
+            for values in (self.mean, self.std)
+        )
+        return mean, std
+
+    def apply(self, images: Tensor, draws: NDArray[np.float64] | Tensor | None = None) -> Tensor:
         """Images [B, C, H, W] with these draws [B, D]; None is evaluation, which only normalises.
 
         uint8 becomes float32 in [0, 1] before normalisation; other types are kept, and so are inputs that are no images
         as long as nothing but scaling is asked for.
         """
-        if draws is None or not (self.pad or self.flip or self.cutout):
-            return self._normalise(images)
-        height, width = images.shape[-2:]
-        fitted = self.fitted(min(height, width))
-        out = fitted._normalise(fitted._crop(images, draws))
-        return fitted._cut(out, draws) if fitted.cutout else out
+        if draws is None or not self.distorts:
+            return self.finish(images, None, self.scale(images))
+        draws = draws if isinstance(draws, Tensor) else torch.from_numpy(draws)
+        plan = self.plan(draws.to(images.device), *images.shape[-2:])
+        return self.finish(images, plan, self.scale(images))
 
-    def _crop(self, images: Tensor, draws: NDArray[np.float64]) -> Tensor:
-        height, width = images.shape[-2:]
-        shift = np.floor(draws[:, :2] * (2 * self.pad + 1)).astype(np.int64) - self.pad  # [B, 2]
-        rows = np.arange(height)[None, :] + shift[:, :1]  # [B, H]
-        columns = np.broadcast_to(np.arange(width)[None, :], (len(draws), width))
-        if self.flip:
-            columns = np.where(draws[:, 2:3] < 0.5, columns[:, ::-1], columns)
-        columns = columns + shift[:, 1:2]  # [B, W]
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        flat = rows.clip(0, height - 1)[:, :, None] * width + columns.clip(0, width - 1)[:, None, :]  # [B, H, W]
-        index = torch.from_numpy(flat).to(images.device).flatten(1)[:, None, :].expand(-1, images.shape[1], -1)
-        out = images.flatten(2).gather(2, index).reshape(images.shape)
-        return out.masked_fill_(~torch.from_numpy(inside).to(images.device)[:, None], 0) if self.pad else out
-
-    def _normalise(self, images: Tensor) -> Tensor:
+    def finish(self, images: Tensor, plan: Plan | None, scale: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The same from what `plan` and `scale` gave, which may be there for many batches; nothing waits."""
+        if plan is not None and (self.pad or self.flip):
+            images = self._crop(images, plan)
         if images.dtype == torch.uint8:
             images = images.to(torch.float32).div_(255)
-        if not self.mean:
+        if scale is not None:
+            images = (images - scale[0]) / scale[1]
+        if plan is None or not self.cutout:
             return images
-        shape = (-1, 1, 1)
-        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).reshape(shape)
-        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).reshape(shape)
-        return (images - mean) / std
+        return images.masked_fill((plan.cut_rows[:, :, None] & plan.cut_columns[:, None])[:, None], 0)
 
-    def _cut(self, images: Tensor, draws: NDArray[np.float64]) -> Tensor:
-        height, width = images.shape[-2:]
-        centre = np.floor(draws[:, 3:5] * (height, width)).astype(np.int64)
-        first = centre - self.cutout // 2  # even sides: the square of DARTS; odd ones get their full side as well
-        rows = np.arange(height)[None, :] - first[:, :1]
-        columns = np.arange(width)[None, :] - first[:, 1:]
-        square = ((rows >= 0) & (rows < self.cutout))[:, :, None] & ((columns >= 0) & (columns < self.cutout))[:, None]
-        return images.masked_fill(torch.from_numpy(square).to(images.device)[:, None], 0)
+    def _crop(self, images: Tensor, plan: Plan) -> Tensor:
+        flat = (plan.rows[:, :, None] + plan.columns[:, None]).flatten(1)[:, None]  # [B, 1, H W]
+        out = images.flatten(2).gather(2, flat.expand(-1, images.shape[1], -1)).reshape(images.shape)
+        if not self.pad:
+            return out
+        return out.masked_fill_((plan.beyond_rows[:, :, None] | plan.beyond_columns[:, None])[:, None], 0)

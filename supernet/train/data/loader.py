@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...errors import SupernetError
 from .counter import permutation
+from .resident import Resident, to_device
 from .sources import Counter, Indices, Source, View
 
 __all__ = ["Batch", "CountedLoader", "CyclingLoader", "EvalLoader"]
@@ -120,7 +121,7 @@ class CountedLoader:
     without. `drop_last` drops a last smaller batch, and one of a single sample is dropped always, because batch norm
     cannot train on it. A view smaller than `batch_size` is one batch. With workers, one pass runs at a time. `share`
     (rank, world) reads rows rank, rank + world, ... of each batch, whose size is a multiple of world; so the order does
-    not depend on how many processes share it.
+    not depend on how many processes share it. With `resident`, batches are made on the device, of the same bits.
 
     Raises SupernetError for a view of fewer than two samples.
     """
@@ -137,6 +138,7 @@ class CountedLoader:
         drop_last: bool = True,
         share: tuple[int, int] = (0, 1),
         device: Device = "cpu",
+        resident: Resident | None = None,
     ) -> None:
         if len(view) < 2:
             raise SupernetError(
@@ -152,6 +154,7 @@ class CountedLoader:
         self.seed, self.stream, self.augment = seed, stream, augment
         full, rest = divmod(len(view), self.batch_size)
         self._batches = full + (rest >= 2 * world and not drop_last)
+        self.resident = resident
         self._reader = _Reader(view.source, workers)
 
     def __len__(self) -> int:
@@ -168,6 +171,10 @@ class CountedLoader:
         at = Counter(self.seed, self.stream, epoch)
         rank, world = self.share
         parts = [part[rank::world] for part in self.indices(epoch)[start:]]
+        if self.resident is not None:
+            for made in self.resident.batches(parts, self.view.augment, at if self.augment else None):
+                yield Batch(*made)
+            return
         loaded = self._reader.read([(part, at if self.augment else None) for part in parts])
         for part, (images, targets) in zip(parts, loaded, strict=True):
             yield self._batch(part, images, targets, at)
@@ -177,12 +184,12 @@ class CountedLoader:
         self._reader.close()
 
     def _batch(self, part: Indices, images: Tensor, targets: Tensor, at: Counter) -> Batch:
-        images = images.to(self.device)
+        augment, images = self.view.augment, to_device(images, self.device)
         if not self.augment:
-            images = self.view.augment.apply(images)
+            images = augment.apply(images)
         elif not self.view.source.ready:
-            images = self.view.augment.apply(images, self.view.augment.draws(*at, part))
-        return Batch(images, targets.to(self.device), torch.from_numpy(part))
+            images = augment.apply(images, to_device(torch.from_numpy(augment.draws(*at, part)), self.device))
+        return Batch(images, to_device(targets, self.device), torch.from_numpy(part))
 
 
 class CyclingLoader:
@@ -215,7 +222,7 @@ class CyclingLoader:
 class EvalLoader:
     """All samples of a view in order, without augmentation, the last smaller batch included.
 
-    `share` (rank, world) reads every world-th sample from number rank on.
+    `share` (rank, world) reads every world-th sample from number rank on; `resident` as in `CountedLoader`.
     """
 
     def __init__(
@@ -226,7 +233,9 @@ class EvalLoader:
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
         device: Device = "cpu",
+        resident: Resident | None = None,
     ) -> None:
+        self.resident = resident
         self.view, self.batch_size, self.device = view.shared(*share), batch_size, device
         self._reader = _Reader(view.source, workers)
 
@@ -236,10 +245,14 @@ class EvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         starts = range(0, len(self.view), self.batch_size)
         parts = [self.view.index[s : s + self.batch_size] for s in starts]
+        if self.resident is not None:
+            for made in self.resident.batches(parts, self.view.augment, None):
+                yield Batch(*made)
+            return
         keys: list[_Key] = [(part, None) for part in parts]
         for part, (images, targets) in zip(parts, self._reader.read(keys), strict=True):
-            images = self.view.augment.apply(images.to(self.device))
-            yield Batch(images, targets.to(self.device), torch.from_numpy(part))
+            images = self.view.augment.apply(to_device(images, self.device))
+            yield Batch(images, to_device(targets, self.device), torch.from_numpy(part))
 
     def close(self) -> None:
         """Ends the worker processes."""
