@@ -54,11 +54,11 @@ def test_the_surface_is_this() -> None:
     """A new stage or top-level setting is a promise to users: it is entered here on purpose."""
     from supernet.cli.settings import SCHEMAS
 
-    assert set(cli.STAGES) == {"search", "retrain", "export", "draw", "demo"}
+    assert set(cli.STAGES) == {"search", "retrain", "export", "draw", "doctor", "demo"}
     shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
     shared |= {"log", "guard"}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in SCHEMAS.items()} == {
-        "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor"},
+        "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture"},
         "retrain": shared | {"genotype", "allow", "recipe", "val_fraction"},
         "export": {"run", "to"},
     }
@@ -101,10 +101,8 @@ print({"torch", "timm"} & set(sys.modules))
     assert done.stdout.endswith("set()\n"), done.stderr
     done = outside(sys.executable, "-m", "supernet", "serach", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == "error: unknown stage 'serach'; did you mean 'search'? Allowed: demo, draw, export, retrain, search\n"
-    )
+    allowed = "Allowed: demo, doctor, draw, export, retrain, search"
+    assert done.stderr == f"error: unknown stage 'serach'; did you mean 'search'? {allowed}\n"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The command line: ``supernet STAGE key=value ...``.
 
     supernet search     -> supernet-search, a Hydra program        supernet retrain, supernet export  likewise
-    supernet demo       -> supernet.demo.main                      supernet draw -> supernet.cli.draw.main
+    supernet demo       -> supernet.demo.main                      supernet draw, doctor -> supernet.cli.draw, .doctor
 
 This package is the only place that imports Hydra, and it does so, like torch, when a stage has been named: the help
 answers at once.
@@ -22,6 +22,7 @@ STAGES = {
     "retrain": ("train the network of a genotype from scratch and test it", "supernet retrain genotype=runs/RUN"),
     "export": ("write a retrained network as a folder that timm opens", "supernet export run=runs/RUN"),
     "draw": ("write pictures of a genotype, a search run or a space", "supernet draw genotype=DARTS_V2 to=cells/"),
+    "doctor": ("check this installation, or whether a search fits", "supernet doctor memory space=darts batch=64"),
     "demo": ("all three on the embedded digits, with random cells as the control", "supernet demo"),
 }
 
@@ -71,6 +72,10 @@ def _dispatch(argv: list[str]) -> int:
         from .draw import main as draw
 
         return draw(rest)
+    if name == "doctor":
+        from .doctor import main as doctor
+
+        return doctor(rest)
     return _stage(name, rest)
 
 

@@ -3,6 +3,8 @@
 supernet search space.file=my.yaml               the group `space` is left out, with DARTS' settings of `network`
 supernet retrain genotype=runs/RUN               the group `network` is, where RUN keeps the file of a network
 supernet search space=darts space.file=my.yaml   keeps the group's `network`, for cells in a file; the file wins
+
+And `network.checkpoint` is open without being listed: a default of it in YAML would rename every run.
 """
 
 import re
@@ -18,7 +20,8 @@ _GENOTYPE = re.compile(r"""\+{0,2}genotype=["']?(.+?)["']?""")
 
 
 def with_space_file(stage: str, argv: Sequence[str]) -> list[str]:
-    """`argv`, with one override more where a space file needs it."""
+    """`argv`, with one override more where a space file needs it, and as Hydra takes them."""
+    argv = [f"++{line}" if line.startswith("network.checkpoint=") else line for line in argv]
     group = {"search": "space", "retrain": "network"}.get(stage)
     if group is None or any(re.match(rf"[+~]*({group}|experiment)(=|$)", line) for line in argv):
         return list(argv)
