@@ -16,7 +16,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 # One thread a process: the processes share the cores.
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help demo test test-long lint format types wheel-check bench constraints clean
+.PHONY: help demo test test-long lint format types wheel-check bench bench-kernels bench-gpu constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -68,6 +68,12 @@ wheel-check: $(STAMP)  ## the wheel, alone in an empty environment
 
 bench: $(STAMP)  ## seconds of one search step, for each executor and for the original formulation
 	@$(BIN)/python benchmarks/step.py
+
+bench-kernels: $(STAMP)  ## each fused operator by itself: time, bytes, registers
+	@$(BIN)/python benchmarks/kernels.py
+
+bench-gpu: $(STAMP)  ## on a GPU: every kernel checked, everything timed, under 8 minutes, into build/gpu
+	@$(BIN)/python benchmarks/gpu_suite.py --out build/gpu
 
 constraints:  ## constraints.txt anew, with the newest versions
 	@rm -rf build/fresh && python3 -m venv build/fresh

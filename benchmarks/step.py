@@ -1,146 +1,90 @@
-"""Seconds and memory of one whole first-order bilevel step of the DARTS search network.
+"""Seconds and memory of one whole first-order bilevel step of the DARTS search network, formulations side by side.
 
-    python benchmarks/step.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2 --executors reference torch]
+    python benchmarks/step.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2]
+    python benchmarks/step.py --formulations original+channels_last torch cpu
+    python benchmarks/step.py --compile [whole|edges] --limit 1200       # torch.compile of the original too
 
 A step updates the alphas (Adam, on a validation batch) and then the weights (SGD with momentum, clipped, on a training
-batch). The original formulation and each executor run in processes of their own and take turns, step by step, so that
-a busy moment of the machine falls on all of them. This process does not load torch: a child's peak memory starts at
-what its parent had.
+batch); `--part pass` is one forward and backward instead. Each formulation (formulations.py has their names) has a
+process of its own and they take turns. This process does not load torch: a child's memory starts at its parent's.
 """
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.report import ORIGINAL, add_json, describe, table, tell
+from benchmarks.worker_process import WARM_UP, Failure, take_turns
 
-WORKER = Path(__file__).resolve().with_name("worker.py")
-WARM_UP = 2  # steps: the first makes buffers and optimiser states, the second runs with them
-
-
-class Failure(RuntimeError):
-    """A worker ended before its time; the text says why."""
-
-
-class Worker:
-    """A process that takes a step of one formulation when asked."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.name = settings["name"]
-        threads = str(settings["threads"])
-        self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        )
-        self.facts: dict[str, Any] = {}
-        self.seconds: list[float] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.__exit__(None, None, None)  # closes its pipes and waits for its end
-
-    def wait(self) -> None:
-        """Until it has loaded its libraries and built its network."""
-        self.facts = self._hear()
-
-    def _hear(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        message = json.loads(line) if line else {"error": "ended without an answer; its message is above"}
-        if "error" in message:
-            raise Failure(f"{self.name}: {message['error']}")
-        return message
-
-    def step(self) -> float:
-        """Seconds of one more step."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return self._hear()["seconds"]
-
-    def result(self, slow: float) -> dict[str, Any]:
-        """Ends the process; what was measured, as plain values, beside a formulation that takes `slow` seconds."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        median = statistics.median(self.seconds)
-        return {
-            "name": self.name,
-            "seconds": self.seconds,
-            "median": median,
-            "speed_up": slow / median,
-            "peak_bytes": self._hear()["peak_bytes"],
-            "parameters": self.facts["parameters"],
-        }
+SIZES = {"channels": 16, "layers": 8, "batch": 8, "size": 32, "threads": 2, "repeats": 9}
+LAST = f"{ORIGINAL}+channels_last"
+USUAL = {  # those that a machine cannot run say so in their row
+    "cpu": [LAST, "reference", "torch", "cpu"],
+    "cuda": [LAST, "reference", "torch", "cuda", "torch+captured", "cuda+captured"],
+}
+COMPILED = {"whole": f"{ORIGINAL}+compiled", "edges": f"{ORIGINAL}+compiled+edges"}
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The result as plain values; raises Failure where a formulation cannot run."""
-    settings = {
-        key: getattr(options, key) for key in ("channels", "layers", "batch", "size", "threads", "device", "bf16")
-    }
-    with ExitStack() as stack:
-        names = dict.fromkeys([ORIGINAL, *options.executors])
-        workers = [stack.enter_context(Worker({"name": name} | settings)) for name in names]
-        for worker in workers:
-            worker.wait()
-        for _ in range(WARM_UP):
-            for worker in workers:
-                worker.step()
-        for _ in range(options.repeats):
-            for worker in workers:
-                worker.seconds.append(worker.step())
-        slow = statistics.median(workers[0].seconds)
-        results = [worker.result(slow) for worker in workers]
-    settings |= {"warm_up": WARM_UP, "repeats": options.repeats}
-    return {"benchmark": "step", "settings": settings, "hardware": workers[0].facts["hardware"], "results": results}
+def names(options: argparse.Namespace) -> list[str]:
+    """The formulations to measure, the original first."""
+    kind = "cpu" if options.device == "cpu" else "cuda"
+    found = options.formulations or [n for n in USUAL[kind] if options.part == "step" or "captured" not in n]
+    if options.compile:
+        found = [*found, COMPILED[options.compile]]
+    return list(dict.fromkeys([ORIGINAL, *found]))
+
+
+def measure(options: argparse.Namespace, benchmark: str) -> dict[str, Any]:
+    """The result as plain values; raises Failure where the original cannot run."""
+    keys = ("part", "channels", "layers", "batch", "size", "threads", "device", "bf16")
+    settings = {key: getattr(options, key) for key in keys}
+    hardware, results = take_turns(settings, names(options), options.repeats, options.limit)
+    settings |= {"warm_up": WARM_UP, "repeats": options.repeats, "limit": options.limit}
+    return {"benchmark": benchmark, "settings": settings, "hardware": hardware, "results": results}
 
 
 def show(result: dict[str, Any]) -> str:
     """The result for people."""
-    header = ["formulation", "median s", "min", "max", "speed-up", "peak MiB", "parameters"]
-    rows = [
-        [
-            r["name"],
-            *(f"{value:.3f}" for value in (r["median"], min(r["seconds"]), max(r["seconds"]))),
-            f"{r['speed_up']:.2f}",
-            f"{r['peak_bytes'] / 2**20:.0f}",
-            f"{r['parameters']:,}",
-        ]
-        for r in result["results"]
-    ]
+    header = ["formulation", "median s", "min", "max", "speed-up", "peak MiB", "all MiB", "first s", "parameters"]
+    rows, lines = [], []
+    for r in result["results"]:
+        if "error" in r:
+            rows.append([r["name"], *"-" * (len(header) - 1)])
+            lines.append(f"{r['name']}: {r['error']}")
+            continue
+        times = (r["median"], min(r["seconds"]), max(r["seconds"]))
+        sizes = (f"{r[key] / 2**20:.0f}" for key in ("peak_bytes", "total_bytes"))
+        cells = [*(f"{t:.4f}" for t in times), f"{r['speed_up']:.2f}", *sizes, f"{r['first']:.1f}"]
+        rows.append([r["name"], *cells, f"{r['parameters']:,}"])
     s = result["settings"]
     what = (
-        f"one bilevel step: C={s['channels']}, {s['layers']} layers, batch {s['batch']}, {s['size']}x{s['size']}, "
+        f"{'one bilevel step' if s['part'] == 'step' else 'one forward and backward'}: C={s['channels']}, "
+        f"{s['layers']} layers, batch {s['batch']}, {s['size']}x{s['size']}, "
         f"{'bf16' if s['bf16'] else 'float32'}, {s['repeats']} repeats"
     )
-    return "\n".join([what, describe(result["hardware"]), "", table(header, rows)])
+    return "\n".join([what, describe(result["hardware"]), "", table(header, rows), *lines])
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Times one bilevel step of the DARTS search network.")
-    for name, default in {"channels": 16, "layers": 8, "batch": 8, "size": 32, "threads": 2, "repeats": 5}.items():
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that this script shares with compiled.py."""
+    parser = argparse.ArgumentParser(description=description)
+    for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
     parser.add_argument(
-        "--executors", nargs="+", default=["reference", "torch"], metavar="NAME", help="what to compare"
+        "--formulations", nargs="+", metavar="NAME", help="what to compare with the original (formulations.py)"
     )
+    parser.add_argument("--part", choices=("step", "pass"), default="step", help="a bilevel step (default), or a pass")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
+    parser.add_argument(
+        "--limit", type=positive, default=1200, metavar="S", help="seconds of a first run, which compiles (1200)"
+    )
     add_json(parser)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def positive(text: str) -> int:
@@ -149,15 +93,26 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
+def report(options: argparse.Namespace, benchmark: str, asked: Sequence[str]) -> int:
+    """Measures, prints and writes; 2 where nothing could be compared, 1 where one of the `asked` failed."""
     try:
-        result = measure(options)
+        result = measure(options, benchmark)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2
     tell(show(result), result, options)
-    return 0
+    return int(any("error" in r and r["name"] in asked for r in result["results"]))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    own = parser("Times one bilevel step of the DARTS search network.")
+    own.add_argument(
+        "--compile", nargs="?", const="whole", choices=tuple(COMPILED), help="torch.compile of the original as well"
+    )
+    options = own.parse_args(arguments)
+    return report(
+        options, "step", [*(options.formulations or []), *([COMPILED[options.compile]] if options.compile else [])]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The benchmarks: the original formulation is the network it claims to be, and the script's result is well formed."""
+"""The benchmarks: the original formulation is the network it claims to be, and the scripts' results are well formed.
+
+What they say about this machine is no test's business.
+"""
 
 import json
 import re
@@ -13,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks import compiled, formulations, gpu_suite, kernel_cases, kernels, scaling, search, step, worker_process
 from supernet.errors import SupernetError
 from supernet.network import Supernet
 from supernet.space import get_space
@@ -94,7 +98,7 @@ def test_the_originals_step_computes_all_gradients_twice(original: ModuleType) -
 
 def test_the_script(root: Path, tmp_path: Path) -> None:
     """From another folder, without installing."""
-    tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "repeats": 2, "executors": "torch"}
+    tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "repeats": 2, "formulations": "torch"}
     arguments = [f"--{name}={value}" for name, value in tiny.items()]
     line = [sys.executable, str(root / "benchmarks" / "step.py"), *arguments, "--json", "results"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -107,19 +111,44 @@ def test_the_script(root: Path, tmp_path: Path) -> None:
     for r in result["results"]:
         assert len(r["seconds"]) == 2 and min(r["seconds"]) > 0
         assert min(r["seconds"]) <= r["median"] <= max(r["seconds"])
-        assert r["peak_bytes"] > 0
+        assert 0 < r["peak_bytes"] < r["total_bytes"]
         assert r["name"] in done.stdout
     assert len({r["parameters"] for r in result["results"]}) == 1
     assert result["results"][0]["speed_up"] == 1
 
 
-def test_a_worker_refuses_an_unknown_executor(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(root)
-    from benchmarks import worker
+TINY = {"part": "step", "device": "cpu", "channels": 2, "layers": 1, "batch": 2, "size": 8, "bf16": False, "threads": 1}
 
-    settings = {"name": "torhc", "device": "cpu", "channels": 2, "layers": 1, "batch": 2, "size": 8, "bf16": False}
-    with pytest.raises(SupernetError, match="torch"):
-        worker.make(settings)
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torhc", "unknown executor 'torhc'; did you mean 'torch'"),
+        ("original+chanels_last", "did you mean 'channels_last'"),
+        ("torch+compiled", "unknown variant of torch 'compiled'"),
+        ("original+edges", r"forms of \+compiled"),
+        ("original+compiled+graphs", "needs a GPU"),
+    ],
+)
+def test_unknown_formulations_are_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SupernetError, match=message):
+        formulations.make(TINY | {"name": name})
+
+
+def test_a_compiled_formulation_compiles_the_network_or_its_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile_whole(net: nn.Module, **_: object) -> nn.Module:
+        compiled.append(type(net).__name__)
+        return net
+
+    monkeypatch.setattr(torch, "compile", compile_whole)
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(type(module).__name__))
+    for name in ("original+channels_last+compiled", "original+compiled+edges"):
+        run, _ = formulations.make(TINY | {"name": name})
+        run()
+    assert compiled == ["SearchNetwork", *["MixedOperation"] * 14]
 
 
 @pytest.mark.parametrize(
@@ -127,21 +156,194 @@ def test_a_worker_refuses_an_unknown_executor(root: Path, monkeypatch: pytest.Mo
     [('print(\'{"error": "no such executor"}\')', "original: no such executor"), ("", "original: ended")],
 )
 def test_a_workers_error_is_one_line(
-    root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    worker: str,
-    message: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], worker: str, message: str
 ) -> None:
-    monkeypatch.syspath_prepend(root)
-    from benchmarks import step
-
-    monkeypatch.setattr(step, "WORKER", tmp_path / "worker.py")
-    step.WORKER.write_text(worker, encoding="utf-8")
+    monkeypatch.setattr(worker_process, "WORKER", tmp_path / "worker.py")
+    worker_process.WORKER.write_text(worker, encoding="utf-8")
     assert step.main(["--repeats", "1"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_a_formulation_that_takes_too_long_or_fails_says_so_in_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker_process, "WORKER", tmp_path / "worker.py")
+    worker_process.WORKER.write_text(
+        "import json, sys, time\n"
+        "name = json.loads(sys.argv[1])['name']\n"
+        "say = lambda message: print(json.dumps(message), flush=True)\n"
+        "say({'parameters': 1, 'hardware': {'gpu': 'none', 'torch': '', 'python': '', 'platform': ''}})\n"
+        "for line in sys.stdin:\n"
+        "    if 'compiled' in name:\n"
+        "        time.sleep(60)\n"
+        "    say({'error': 'no room'} if name == 'torch' else {'seconds': 0.5})\n"
+        "say({'peak_bytes': 1, 'total_bytes': 2})\n",
+        encoding="utf-8",
+    )
+    arguments = ["--repeats", "2", "--limit", "1"]
+    assert step.main([*arguments, "--compile"]) == 1
+    out = capsys.readouterr().out
+    assert "original+compiled: not finished in 1 s" in out and "torch: no room" in out
+    assert re.search(r"reference +0\.5000", out)  # the others are measured all the same
+    assert step.main(arguments) == 0  # what is measured as a matter of course may be missing
+    assert compiled.main([*arguments, "--forms", "original+compiled"]) == 1
+
+
+@pytest.mark.parametrize("name", list(kernel_cases.HOME))
+def test_operators_equal_their_unfused_form_in_float64(name: str) -> None:
+    """The oracle of the benchmarks is written anew, so it and the operators' own references prove one another."""
+    sizes = (2, 8, 7, 5, 5)
+    for spec in (kernel_cases.Spec(name, *sizes), kernel_cases.Spec(name, *sizes, stride=2)):
+        if spec.stride == 2 and not name.startswith(("edge_group", "pool_pair")):
+            continue
+        for dtype in (torch.float64, torch.float32):
+            case = kernel_cases.Case(spec, dtype, torch.device("cpu"))
+            assert case.check() == ""
+            assert case.moved() > 0 and case.operations() > 0
+            assert dtype == torch.float64 or case.kernels()  # what a GPU would launch
+            case.poison()
+            assert case.check() == ""
+
+
+def test_the_script_of_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [
+        "--batch=1",
+        "--repeats=1",
+        "--threads=1",
+        "--copy=100000",
+        "--body=stock",
+        "--only",
+        "node_mix",
+        "pool_pair",
+    ]
+    assert kernels.main([*tiny, "--json", str(tmp_path)]) == 0
+    (path,) = tmp_path.iterdir()
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["copy_bytes_per_second"] > 0 and len(result["results"]) == 8
+    for row in result["results"]:
+        assert min(row["seconds"], row["eager_seconds"], row["bytes"], row["share_of_copy"]) > 0
+        assert row["registers"] is None or (row["registers"] > 8 and row["kernels"])
+    good = kernel_cases._find("node_mix", "node_mix")
+    monkeypatch.setattr(kernel_cases, "_find", lambda *_: lambda *inputs: 1.001 * good(*inputs))
+    assert kernels.main([*tiny[:-1]]) == 1
+    assert capsys.readouterr().out.count("wrong, so not timed: output 0") == 6
+
+
+def test_the_script_of_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "GROWTH", {"operations": (2,), "nodes": (1, 2), "batch": (1,)})
+    tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "repeats": 3, "executor": "torch"}
+    assert scaling.main([*(f"--{name}={value}" for name, value in tiny.items()), f"--json={tmp_path}"]) == 0
+    (path,) = tmp_path.iterdir()
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert [(r["what"], r.get("value")) for r in rows] == [
+        ("operations", 2), ("nodes", 1), ("nodes", 2), ("batch", 2),
+        ("one path by mask", 2), ("one path by mask", 7), ("one path by gate", None),
+    ]  # fmt: skip
+    assert "on the device" in rows[-1]["error"]  # only the fused executors have gates
+
+
+def test_one_path_runs_one_operation_an_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    plain = nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda layer, x: ran.append(str(layer.groups)) or plain(layer, x))
+    settings = TINY | {"executor": "reference", "nodes": 2, "operations": 8}
+    scaling.one_path(settings, 7, "mask")()
+    assert (
+        sum(groups != "1" for groups in ran) == 2 * 5
+    )  # sep_conv_3x3 has two depthwise filters, and there are 5 edges
+
+
+def test_the_script_of_searches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = {"channels": 2, "layers": 1, "batch": 4, "size": 8, "threads": 1, "steps": 3, "images": 24}
+    arguments = [f"--{name}={value}" for name, value in tiny.items()]
+    assert search.main([*arguments, "--executor=torch", "--validate", f"--json={tmp_path}"]) == 0
+    (path,) = tmp_path.iterdir()
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["steps"] == 50 * (25_000 // 4) and result["executor"] == "torch" and not result["captured"]
+    assert result["images_per_second"] == pytest.approx(8 / result["seconds_per_step"])
+    assert result["minutes"] > result["minutes_of_steps"] > 0 and 0 <= result["validation"]["top1"] <= 1
+    assert "no CUDA graph" in capsys.readouterr().out
+    assert search.main([*arguments, "--data=nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: data.root=nowhere is no folder")
+
+
+def test_the_suite_needs_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_suite.main(["--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: this needs a GPU") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def suite(root: Path, out: Path, *only: str) -> dict[str, Any]:
+    """The summary of the suite's command, on the processor."""
+    line = [sys.executable, str(root / "benchmarks" / "gpu_suite.py"), "--device=cpu", "--quick", f"--out={out}"]
+    done = subprocess.run([*line, *only], cwd=out.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def test_the_command_of_the_suite(root: Path, tmp_path: Path) -> None:
+    summary = suite(root, tmp_path / "out", "--only", "checks", "pass")
+    assert [part["status"] for part in summary["parts"].values()] == ["ok"] * 3
+    assert summary["parts"]["checks-node_mix"]["found"] == "4 cases, 0 wrong"
+    assert "torch" in summary["parts"]["pass"]["found"]
+    assert summary["hardware"]["torch"] == torch.__version__
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    parts = ("checks-edge_group", "checks-node_mix", "pass")
+    assert written == {"summary.json", *(f"{part}.{kind}" for part in parts for kind in ("json", "txt"))}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_whole_suite(root: Path, tmp_path: Path) -> None:
+    summary = suite(root, tmp_path / "out")
+    assert {"checks-edge_group", "pass", "step", "kernels", "search", "scaling"} <= set(summary["parts"])
+
+
+def test_an_operator_that_is_wrong_is_not_timed() -> None:
+    names = {"node_mix": "failed", "pool_pair": "ok"}
+    checked = [gpu_suite.Part(f"checks-{name}", "checks.py", [], 1, 0, status) for name, status in names.items()]
+    kernels_part = gpu_suite.Part("kernels", "kernels.py", ["--bf16"], 1, 1)
+    assert gpu_suite.may_run(kernels_part, [*checked, kernels_part])
+    assert kernels_part.arguments == ["--bf16", "--only", "pool_pair"]
+    assert not gpu_suite.may_run(kernels_part, checked[:1])
+    assert kernels_part.status == "not run: no operator is right"
+
+
+def test_a_part_that_hangs_or_fails_costs_only_itself(tmp_path: Path) -> None:
+    texts = {"hangs": "import time; time.sleep(60)", "fails": "raise SystemExit(3)", "works": "print('fine')"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    found = [gpu_suite.Part(name, str(tmp_path / f"{name}.py"), [], 2, 0) for name in texts]
+    gpu_suite.run_wave(found, tmp_path, 60)
+    assert [part.status for part in found] == ["not finished in 2 s", "failed (exit code 3; fails.txt)", "ok"]
+    assert (tmp_path / "works.txt").read_text(encoding="utf-8") == "fine\n"
+
+
+ABSENT = "import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+
+
+def test_no_benchmark_imports_hydra(root: Path) -> None:
+    names = sorted(path.stem for path in (root / "benchmarks").glob("*.py"))
+    code = ABSENT.format(absent=["hydra", "omegaconf"]) + "".join(f"import benchmarks.{name}\n" for name in names)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_kernels_are_timed_where_there_is_nothing_but_torch(root: Path) -> None:
+    absent = ["hydra", "omegaconf", "timm", "torchvision", "matplotlib", "tensorboard", "sklearn", "PIL", "scipy"]
+    tiny = ["--batch=1", "--repeats=1", "--threads=1", "--copy=100000", "--body=stock", "--only", "node_mix"]
+    code = ABSENT.format(absent=absent) + f"from benchmarks import kernels\nsys.exit(kernels.main({tiny}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "node_mix" in done.stdout
 
 
 def test_the_script_of_latencies(
