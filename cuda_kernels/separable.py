@@ -25,6 +25,7 @@ KERNELS = (3, 5, 7)
 STORAGE = (torch.float32, torch.bfloat16)
 
 
+@torch.autocast("cpu", enabled=False)  # the types are those of the arguments
 def branch(u: Tensor, dw: Tensor, pw: Tensor, stride: int, dilation: int) -> tuple[Tensor, Tensor]:
     """(h, z): the depthwise output and the branch's, in the type of the weights; `u` [B, C, H, W]."""
     pad = dilation * (dw.shape[-1] // 2)
@@ -32,6 +33,7 @@ def branch(u: Tensor, dw: Tensor, pw: Tensor, stride: int, dilation: int) -> tup
     return h, F.conv2d(h, pw)
 
 
+@torch.autocast("cpu", enabled=False)
 def branch_backward(
     u: Tensor, dw: Tensor, pw: Tensor, stride: int, dilation: int, dz: Tensor, weights: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:

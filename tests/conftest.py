@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import json
 import logging
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts() -> None:
+    """A shell that starts a command in the background has it ignore Ctrl-C, which tests send."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

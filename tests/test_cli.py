@@ -59,7 +59,7 @@ def test_the_surface_is_this() -> None:
     shared |= {"log", "guard"}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in SCHEMAS.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture"},
-        "retrain": shared | {"genotype", "allow", "recipe", "val_fraction"},
+        "retrain": shared | {"genotype", "allow", "recipe", "speed", "val_fraction"},
         "export": {"run", "to"},
     }
 

@@ -162,7 +162,7 @@ def test_two_hundred_points_build_and_run(name: str) -> None:
 
 
 def test_one_state_for_all_executors() -> None:
-    nets = [relaxed("darts", executor) for executor in EXECUTORS]
+    nets = [relaxed("darts", executor) for executor in EXECUTORS if executor != "cuda"]
     x, start, outputs = images((8, 8)), copy.deepcopy(nets[0].state_dict()), []
     for net in nets:
         assert list(net.state_dict()) == list(start)

@@ -137,7 +137,8 @@ class _Cell(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         p, *kept = ctx.saved_tensors[: 1 + ctx.kept]
         run = CellBackward(ctx.cell, ctx.layout, ctx.record, kept, ctx.needs_weights)
-        with ctx.executor.kernels():
+        # Autocast may be on around a backward too, and the operators are told their types.
+        with ctx.executor.kernels(), torch.autocast(p.device.type, enabled=False):
             states = run.run(grads[0].to(kept[0].dtype), ctx.needs_states)
         dp = run.dp(p.shape, p) if ctx.needs_input_grad[5] else None
         weights = [run.weights.get(parameter) for parameter in ctx.layout.parameters]
