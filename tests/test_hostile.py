@@ -152,7 +152,7 @@ def test_the_watch_sees_what_it_claims_to_see(folder: Path) -> None:
         "good", "refused", "ValueError", "not one line", "a colour", "os.system", "subprocess", "exec", "eval",
         "import", "hidden", "pickle", "writes", "a folder", "environment", "memory", "too much memory", "time",
     ]  # fmt: skip
-    found, accepted, faults = watch(misbehave, ((name, name) for name in names), ["good"], folder, seconds=0.2)
+    found, accepted, faults = watch(misbehave, ((name, name) for name in names), ["good"], folder, seconds=1)
     assert (found, accepted) == (len(names), 4)  # what is hidden, the environment and memory went on to their end
     assert sorted(faults) == sorted(names[2:])
     told = {"time": "did not end", "memory": "MB", "too much memory": "MemoryError", "hidden": "os.system"}
