@@ -91,6 +91,7 @@ def edge_group(
     """
     _check(x, dw, pw, dilation, stride, gate)
     x, dw, pw = channels_last(x), [w.contiguous() for w in dw], [w.contiguous() for w in pw]
+    gate = None if gate is None else gate.contiguous()
     if x.is_cuda:
         from .separable_forward import edge_group_launches
 
@@ -114,6 +115,7 @@ def edge_group_bwd(
     check_small("edge_group_bwd", [("coef", coef)], (len(dw), 3, x.shape[1]), x)
     x, g, z, coef = channels_last(x), [channels_last(y) for y in g], _packed(z), coef.contiguous()
     dw, pw = [w.contiguous() for w in dw], [w.contiguous() for w in pw]
+    gate = None if gate is None else gate.contiguous()
     add = None if add is None else channels_last(add)
     if x.is_cuda:
         from .separable_backward import edge_group_bwd_launches

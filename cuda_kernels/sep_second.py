@@ -110,6 +110,7 @@ def sep_second(
     """
     _check("sep_second", z1, [("mean", mean), ("scale", scale), ("shift", shift)], dw, pw, gate)
     z1, dw, pw = [channels_last(x) for x in z1], [w.contiguous() for w in dw], [w.contiguous() for w in pw]
+    gate = None if gate is None else gate.contiguous()
     mean, scale, shift = (x.contiguous() for x in (mean, scale, shift))
     if z1[0].is_cuda:
         from .separable_forward import sep_second_launches
@@ -138,6 +139,7 @@ def sep_second_bwd(
     z1, g, z2 = [channels_last(x) for x in z1], [channels_last(y) for y in g], _packed(z2)
     mean, scale, shift, rstd, coef = (x.contiguous() for x in (mean, scale, shift, rstd, coef))
     dw, pw = [w.contiguous() for w in dw], [w.contiguous() for w in pw]
+    gate = None if gate is None else gate.contiguous()
     arguments = (z1, mean, scale, shift, rstd, dw, pw, g, z2, coef, weights, gate)
     if z2.is_cuda:
         from .separable_backward import sep_second_bwd_launches

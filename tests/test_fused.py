@@ -5,6 +5,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import Supernet, make_executor
+from supernet.network.cell import MixedCell
 from supernet.network.executor import cell_pass, cell_return
 from supernet.network.executor.automatic import Auto, choose
 from supernet.network.executor.layout import layout_of
@@ -207,3 +209,64 @@ def test_the_choice_is_kept_for_each_type() -> None:
     assert isinstance(auto, Auto)
     assert auto.chosen(torch.zeros(1)) is auto.chosen(torch.ones(2))
     assert auto.chosen(torch.zeros(1, dtype=torch.float64)).name == "torch"
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+@pytest.mark.parametrize("kind", ["normal", "reduction"])
+def test_a_second_way_back_through_a_kept_graph_is_the_same(kind: str, partial: int) -> None:
+    made = case(kind, 2, size=(6, 6))
+    cell = MixedCell(get_space("darts", nodes=3), replace(made.cell.plan, channels=4), partial=partial).double()
+    x, p = [t.requires_grad_() for t in made.x], torch.softmax(made.alpha, -1).requires_grad_()
+    y = make_executor("cpu")(x, cell, p, made.mask).square().sum()
+    inputs = [*x, p, *cell.parameters()]
+    first = torch.autograd.grad(y, inputs, retain_graph=True, allow_unused=True)
+    second = torch.autograd.grad(y, inputs, allow_unused=True)
+    for one, other in zip(first, second, strict=True):
+        assert (one is None) is (other is None) and (one is None or torch.equal(one, other))
+
+
+def test_parameters_and_norms_that_were_replaced_are_used() -> None:
+    """Loading by assignment replaces every parameter; a converter of norms replaces modules deep inside."""
+    net, x = small(), torch.randn(2, 3, 8, 8)
+    net(x)
+    net.load_state_dict({name: value.clone() for name, value in net.state_dict().items()}, assign=True)
+    net(x).square().sum().backward()
+    reference = small("torch")
+    reference(x).square().sum().backward()
+    lacking = [name for name, p in net.named_parameters() if p.grad is None]
+    assert lacking == [name for name, p in reference.named_parameters() if p.grad is None]
+    op = net.body.cells[0].edges[0][4]  # type: ignore[union-attr,index]
+    op[3] = nn.BatchNorm2d(4, affine=False, momentum=1.0)  # type: ignore[operator,index]
+    net(x)
+    assert op[3].num_batches_tracked == 1  # type: ignore[index,union-attr]
+
+
+@pytest.mark.parametrize("executor", ["torch", "cpu"])
+def test_one_value_a_channel_has_no_statistics(executor: str) -> None:
+    made = case("normal", 0, size=(1, 1))
+    made.x = [t[:1] for t in made.x]
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        run(executor, made)
+
+
+def test_the_way_back_knows_what_the_way_there_did() -> None:
+    """Evaluation that is switched on in between changes no gradient."""
+    made = case("normal", 2, size=(5, 5))  # an even seed: norms with scale and shift
+    found = []
+    for between in (True, False):
+        cell = copy.deepcopy(made.cell)
+        y = make_executor("cpu")(made.x, cell, torch.softmax(made.alpha, -1), made.mask)
+        cell.train(between)
+        found.append(torch.autograd.grad(y.square().sum(), list(cell.parameters()), allow_unused=True))
+    for one, other in zip(*found, strict=True):
+        assert (one is None) is (other is None) and (one is None or torch.equal(one, other))
+
+
+def test_nothing_is_held_beside_the_graph_after_the_way_back() -> None:
+    """A loss that is still alive must not keep the activations of stock operations."""
+    made = case("reduction", 2, size=(6, 6))
+    y = make_executor("cpu")([t.requires_grad_() for t in made.x], made.cell, torch.softmax(made.alpha, -1), made.mask)
+    node = y.grad_fn
+    assert node.record.stock  # type: ignore[union-attr]
+    y.sum().backward()
+    assert not node.record.stock  # type: ignore[union-attr]

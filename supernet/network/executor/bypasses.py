@@ -5,7 +5,7 @@ node = shuffle([mix, sum_e beta_e bypass(state_e)[c :]]),     beta_e = sum of ro
 # B batch, C channels, c = C / k those that operations see, H height, W width, E edges, O operations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from supernet.cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, 
 from supernet.cuda_kernels.separable import channels_last
 
 from ..partial import bypass
+from .graphs import edge_of, go_back
 from .mixing import MOST_TERMS, mix
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ class _Edge(NamedTuple):
 
 
 class _Passed(NamedTuple):
-    """A state as it passes by, and the leaf of its graph where a pooling lies between."""
+    """A state as it passes by, and its graph (where it begins, its leaf) where a pooling lies between."""
 
     whole: Tensor
-    leaf: Tensor | None
+    graph: tuple[Any, Tensor] | None
 
 
 class Bypasses:
@@ -78,14 +79,25 @@ class Bypasses:
             else:
                 with torch.set_grad_enabled(keeps):
                     leaf = x.detach().requires_grad_(keeps)
-                    self._passed[source] = _Passed(bypass(leaf, 2), leaf)
+                    pooled = bypass(leaf, 2)
+                self._passed[source] = _Passed(pooled.detach(), (edge_of(pooled), leaf))
         return self._passed[source]
+
+    def forget(self) -> None:
+        """What a way back has noted."""
+        self._returned.clear()
+        self._d_beta.clear()
+
+    def clear(self) -> None:
+        """All that is held."""
+        self.forget()
+        self._passed.clear()
 
     def unmix(self, node: int, g: Tensor) -> Tensor:
         """The gradient of the mix [B, c, H, W] of a node's `g`; notes what the bypasses take."""
         mixed, rest = unshuffle(g, self.k)
         for edge in self.edges[node]:
-            seen = self._passed[edge.source].whole.detach()[:, self.seen :]
+            seen = self._passed[edge.source].whole[:, self.seen :]
             self._d_beta[edge.row] = (rest * seen).sum(dtype=self._beta.dtype)
             self._returned.setdefault(edge.source, []).append(rest * self._beta[edge.row].to(rest.dtype))
         return mixed
@@ -100,10 +112,11 @@ class Bypasses:
         if source in self._returned:
             total = sum(self._returned[source][1:], self._returned[source][0])
             passed = self._passed[source]
-            if passed.leaf is not None:
+            if passed.graph is not None:
+                edge, leaf = passed.graph
                 full = torch.cat([total.new_zeros((*total.shape[:1], self.seen, *total.shape[2:])), total], 1)
-                (back,) = torch.autograd.grad(passed.whole, passed.leaf, full)
-                total = back[:, self.seen :]
+                (back,) = go_back([edge], [full], [leaf])
+                total = total.new_zeros(()) if back is None else back[:, self.seen :]
             found[:, self.seen :] += total
         return found
 

@@ -25,6 +25,7 @@ from supernet.cuda_kernels.separable import channels_last, pixels
 
 from ..partial import take
 from .bypasses import Bypasses
+from .graphs import edge_of
 from .layout import Layout, Source
 from .mixing import mix
 from .norms import Advance, pack, plain
@@ -56,7 +57,7 @@ class Record:
         self.z1: dict[int, int] = {}  # of a source
         self.z2: dict[int, int] = {}
         self.middle: dict[int, int] = {}  # [4, m, C] of the norms between the halves
-        self.stock: dict[int, tuple[Tensor, list[Tensor]]] = {}  # (the leaf, outputs) with their graph
+        self.stock: dict[int, tuple[Tensor, list[Any]]] = {}  # the leaf, and where the way back from each output begins
         self.terms: list[list[Term]] = []
         self.packs: list[int] = []  # [4, T, C] of a node
         self.p: list[Tensor] = []
@@ -65,6 +66,12 @@ class Record:
     def keep(self, x: Tensor) -> int:
         self.tensors.append(x)
         return len(self.tensors) - 1
+
+    def clear(self) -> None:
+        """Lets go of what is held beside autograd's own tensors."""
+        self.stock.clear()
+        if self.bypasses is not None:
+            self.bypasses.clear()
 
 
 class CellForward:
@@ -201,7 +208,7 @@ class CellForward:
             slot = ("kept", self.record.keep(z), i) if self.keeps else None
             self._place(stock, Term(z, row, stock.norm, slot))
         if self.keeps:
-            self.record.stock[number] = leaf, outputs
+            self.record.stock[number] = leaf, [edge_of(out) for out in outputs]
 
     def _place(self, part: Any, term: Term) -> None:
         self._terms[part.node][part.term] = term

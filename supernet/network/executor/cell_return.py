@@ -14,6 +14,7 @@ from supernet.cuda_kernels.sep_second import sep_second_bwd
 from supernet.cuda_kernels.separable import channels_last
 
 from .cell_pass import EPS, Record, arguments
+from .graphs import go_back
 from .layout import Layout, Share, Source
 from .mixing import unmix
 
@@ -30,6 +31,8 @@ class CellBackward:
         self, cell: "MixedCell", layout: Layout, record: Record, kept: Sequence[Tensor], weights: bool
     ) -> None:
         self.cell, self.layout, self.record, self.kept = cell, layout, record, kept
+        if record.bypasses is not None:
+            record.bypasses.forget()  # what an earlier way back through the same graph has noted
         self.wants_weights = weights
         self.weights: dict[nn.Parameter, Tensor] = {}
         self._g: dict[int, Tensor] = {}  # of a node
@@ -101,8 +104,8 @@ class CellBackward:
 
     def _affine(self, norm: nn.BatchNorm2d, d_shift: Tensor, sum_dz: Tensor, rstd: Tensor) -> None:
         """Gradients of a norm's own scale and shift; `sum_dz` is the sum of d (z - mean)."""
-        if norm.running_var is not None and not norm.training:
-            rstd = (norm.running_var.to(rstd.dtype) + norm.eps).rsqrt()
+        if norm.running_var is not None:  # constants in the forward pass: rstd is 0
+            rstd = torch.where(rstd == 0, (norm.running_var.to(rstd.dtype) + norm.eps).rsqrt(), rstd)
         self._give(norm.weight, rstd * sum_dz)
         self._give(norm.bias, d_shift)
 
@@ -165,19 +168,18 @@ class CellBackward:
         return sum(found[1:], found[0]) if found else zero
 
     def _stock(self, number: int, source: Source) -> Tensor | None:
-        leaf, outputs = self.record.stock[number]
+        leaf, edges = self.record.stock[number]
         back = []
-        for stock, out in zip(source.stock, outputs, strict=True):
+        for stock in source.stock:
+            z = self._tensor(self.record.terms[stock.node][stock.term].slot)
             a, b, c = (row.view(-1, 1, 1) for row in self._coef[stock.node][stock.term].unbind())
-            back.append((a * self._g[stock.node] + b * out.detach() + c).to(out.dtype))
-        pairs = [(out, dz) for out, dz in zip(outputs, back, strict=True) if out.requires_grad]
+            dz, gate = a * self._g[stock.node] + b * z + c, self.record.gates[stock.node]
+            if gate is not None:  # what does not run may hold anything, and 0 * NaN is NaN
+                dz = torch.where(gate[stock.term] != 0, dz, torch.zeros_like(dz))
+            back.append(dz.to(z.dtype))
         bodies = [p for stock in source.stock for p in stock.body.parameters() if p.requires_grad]
         parameters = list(dict.fromkeys(bodies)) if self.wants_weights else []
-        if not pairs:
-            return None
-        found = torch.autograd.grad(
-            [out for out, _ in pairs], [leaf, *parameters], [dz for _, dz in pairs], allow_unused=True
-        )
+        found = go_back(edges, back, [leaf, *parameters])
         for parameter, gradient in zip(parameters, found[1:], strict=True):
             if gradient is not None:
                 self._give(parameter, gradient)

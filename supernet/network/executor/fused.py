@@ -22,6 +22,7 @@ from supernet.cuda_kernels import host
 from ...errors import SupernetError
 from .cell_pass import CellForward
 from .cell_return import CellBackward
+from .graphs import keeps_graph
 from .layout import Layout, layout_of
 from .quick import enter
 from .registry import EXECUTORS, Mask
@@ -103,11 +104,10 @@ class Cuda(Fused):
 
 
 def _layout(cell: "MixedCell", mask: Mask) -> Layout:
-    """The cell's layout under this mask; made anew where the cell's operations are others than when it was made."""
+    """The cell's layout under this mask; made anew where a module or parameter of the cell has been replaced."""
     kept: dict[Any, Layout] = cell.layouts
-    modules = tuple(id(op) for row in range(len(cell.edges)) for _, op in cell.operations(row))
-    key = tuple(map(tuple, mask)), modules
-    if key not in kept:
+    key = tuple(map(tuple, mask))
+    if key not in kept or not kept[key].current():
         if len(kept) >= MOST_LAYOUTS:
             kept.clear()
         kept[key] = layout_of(cell, mask)
@@ -141,5 +141,7 @@ class _Cell(torch.autograd.Function):
         with ctx.executor.kernels(), torch.autocast(p.device.type, enabled=False):
             states = run.run(grads[0].to(kept[0].dtype), ctx.needs_states)
         dp = run.dp(p.shape, p) if ctx.needs_input_grad[5] else None
+        if not keeps_graph():
+            ctx.record.clear()
         weights = [run.weights.get(parameter) for parameter in ctx.layout.parameters]
         return None, None, None, None, None, dp, *states, *weights

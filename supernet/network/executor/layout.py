@@ -8,7 +8,7 @@ stock operation, of which the last batch norm is taken off: all norms are applie
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,7 @@ class Layout:
             for stock in source.stock:
                 bodies += [stock.body] if stock.norm is None else [stock.body, stock.norm]
         self.parameters = list(dict.fromkeys(p for body in bodies for p in body.parameters()))
+        self._watched: list[tuple[dict[str, Any], str, Any]] = []
         self.counts = [len(node) for node in self.places]
         self._indices: dict[tuple[torch.device, int | None], Tensor] = {}
 
@@ -117,6 +118,19 @@ class Layout:
             with torch.inference_mode(False):  # kept, and so used by passes that train
                 self._indices[key] = torch.tensor(flat, dtype=torch.int64).to(device)
         return self._indices[key]
+
+    def watch(self, cell: nn.Module) -> None:
+        """Note which modules and parameters the layout was made of."""
+        self._watched = [
+            (held, name, value)
+            for module in cell.modules()
+            for held in (module._modules, module._parameters)
+            for name, value in cast(dict[str, Any], held).items()
+        ]
+
+    def current(self) -> bool:
+        """Whether they still are those of the cell: loading may replace parameters, and a user modules."""
+        return all(held.get(name) is value for held, name, value in self._watched)
 
     @property
     def on(self) -> list[bool]:
@@ -146,7 +160,9 @@ def layout_of(cell: "MixedCell", mask: Sequence[Sequence[bool]]) -> Layout:
                     places[node].append((edge.row, column))
     for source in sources:
         source.branches.sort(key=lambda branch: branch.second is None)
-    return Layout(sources, places, [_offered(cell, row, mask[row]) for row in range(len(mask))])
+    layout = Layout(sources, places, [_offered(cell, row, mask[row]) for row in range(len(mask))])
+    layout.watch(cell.edges)
+    return layout
 
 
 def _offered(cell: "MixedCell", row: int, mask: Sequence[bool]) -> list[bool]:

@@ -68,6 +68,8 @@ class Advance:
 
     def add(self, norms: Sequence[Norm], mean: Tensor, var: Tensor, count: int, gate: Tensor | None = None) -> None:
         """The statistics [n, C] of n norms over `count` pixels; where `gate` [n] is 0 they do not count."""
+        if count == 1 and any(norm is not None and uses_batch(norm) for norm in norms):
+            raise ValueError("Expected more than 1 value per channel when training")  # as torch says of a norm
         var = var * (count / max(count - 1, 1))  # running variances are unbiased
         for i, norm in enumerate(norms):
             if norm is not None and norm.training and norm.track_running_stats and norm.running_mean is not None:

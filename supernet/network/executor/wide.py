@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Wide", "weighted_sum"]
 
+MOST_PLACES = 1024  # kept a cell: a sampler of paths takes ever other ones
+
 
 @EXECUTORS.register("torch")
 class Wide:
@@ -63,6 +65,8 @@ class Wide:
 def _mixed(cell: "MixedCell", p: Tensor, places: Sequence[tuple[int, int]], outputs: Sequence[Tensor]) -> Tensor:
     key = "places", tuple(places), p.device
     if key not in cell.layouts:
+        if len(cell.layouts) >= MOST_PLACES:
+            cell.layouts.clear()
         with torch.inference_mode(False):  # kept on the device, where a captured step may not copy it to
             cell.layouts[key] = torch.tensor([row * p.shape[1] + column for row, column in places]).to(p.device)
     return weighted_sum(p.flatten().index_select(0, cell.layouts[key]), outputs)
