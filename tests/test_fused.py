@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from test_executors import KINDS, Case, case, run
 from torch import Tensor, nn
 
+import supernet
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import Supernet, make_executor
@@ -270,3 +272,10 @@ def test_nothing_is_held_beside_the_graph_after_the_way_back() -> None:
     assert node.record.stock  # type: ignore[union-attr]
     y.sum().backward()
     assert not node.record.stock  # type: ignore[union-attr]
+
+
+def test_a_search_that_its_executor_cannot_serve_leaves_no_run_folder(own_folder: None) -> None:
+    for executor, message in (("cuda", "executor=cuda needs tensors on a GPU"), ("cdua", "'cuda'. Allowed: auto, cpu")):
+        with pytest.raises(SupernetError, match=message.replace("'. A", r"'\? A")):
+            supernet.search("darts", data={"name": "digits", "limit": 64}, epochs=1, executor=executor, run="runs/r")
+        assert not Path("runs").exists()

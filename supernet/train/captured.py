@@ -129,7 +129,7 @@ class CapturedStep:
         except (RuntimeError, SupernetError) as error:
             for p in self.step.net.parameters():
                 p.grad = None  # in memory of the graph that came to nothing
-            self._leave(str(error).partition("\n")[0][:200])
+            self._leave(_reason(error))
             return False
         log.info("steps run as a CUDA graph from here on, on batches %s", _shapes((train, val)))
         return True
@@ -170,6 +170,12 @@ def _why_not(step: BilevelStep, graphs: Graphs | None) -> str | None:
         return "the guard reads each step's flag on the host"
     fused = all(optimizer.defaults.get("fused") for optimizer in (step.weight_optimizer, step.alpha_optimizer))
     return None if fused else "the network has parameters that torch's fused optimisers do not take"
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what broke a capture off: the end of the capture fails as well and says less."""
+    inner = None if error.__suppress_context__ else error.__context__
+    return (str(inner or "") or str(error)).partition("\n")[0][:200]
 
 
 def _drawn() -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """CUDA graphs of one device: what runs before a capture, and the capture."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 from weakref import WeakSet
 
@@ -51,17 +51,23 @@ class CudaGraphs:
 
     def capture(self, work: Callable[[], object]) -> Graph:
         graph = torch.cuda.CUDAGraph()
-        pool = next((other.pool() for other in self._alive), None)  # the memory of graphs that are gone is gone too
-        before = torch.cuda.current_stream(self.device)
-        try:
-            # Other threads, such as the one that writes checkpoints, may go on meanwhile.
-            with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
-                work()
-        except BaseException:
-            # A capture that breaks off leaves its stream the current one, and the generator as if it were still on.
-            torch.cuda.set_stream(before)
-            generator = torch.cuda.default_generators[before.device_index]
-            generator.graphsafe_set_state(generator.clone_state())
-            raise
+        # The memory of graphs that are gone is gone too.
+        pool = next((other.pool() for other in self._alive), None) or torch.cuda.graph_pool_handle()
+        with torch.cuda.device(self.device):
+            before = torch.cuda.current_stream()
+            try:
+                # Other threads, such as the one that writes checkpoints, may go on meanwhile.
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
+                    work()
+            except BaseException:
+                # A capture that breaks off leaves its stream the current one, the allocator giving out the pool's
+                # memory, and the generator as if it were still on.
+                torch.cuda.set_stream(before)
+                with suppress(RuntimeError):  # raised where the capture did end: then the graph lets go of its pool
+                    torch._C._cuda_endAllocateToPool(before.device_index, pool)
+                    torch._C._cuda_releasePool(before.device_index, pool)
+                generator = torch.cuda.default_generators[before.device_index]
+                generator.graphsafe_set_state(generator.clone_state())
+                raise
         self._alive.add(graph)
         return graph

@@ -29,6 +29,7 @@ from .bilevel import BilevelStep
 from .config import AlphaConfig, GuardConfig, MethodConfig, SearchConfig, WeightConfig
 from .data.loader import Batch, EvalLoader
 from .data.registry import in_memory
+from .data.resident import SHARE
 from .data.sources import TensorSource, View
 from .data.splits import Splits, open_data
 from .data.torchvision_named import NAMED
@@ -202,8 +203,12 @@ def _like(view: View, batch_size: int) -> Batch:
 
 
 def _resident(views: tuple[View, View], device: torch.device, setting: str) -> int:
-    """Bytes of the data that are moved to the device (data.resident)."""
+    """Bytes of the data that are moved to the device (data.resident): those that `Residents` would move."""
     if setting == "off" or (setting == "auto" and device.type != "cuda"):
         return 0
     sources = {id(view.source): view.source for view in views}.values()
-    return sum(s.images.nbytes + s.targets.nbytes for s in sources if type(s) is TensorSource)
+    sizes = [s.images.nbytes + s.targets.nbytes for s in sources if type(s) is TensorSource and not s.ready]
+    if setting == "auto":
+        most = SHARE * torch.cuda.mem_get_info(device)[0]
+        sizes = [size for size in sizes if size <= most]
+    return sum(sizes)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import SupernetError
 from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
-from ..network import EXECUTORS, Supernet
+from ..network import Supernet, make_executor
+from ..network.executor.fused import Fused
 from ..space import Genotype, Space
 from ..space.reference import find_genotype, find_space
 from .config import RetrainConfig, SearchConfig
@@ -210,7 +212,9 @@ def _check_parts(config: SearchConfig, space: Space) -> None:
     method = config.method
     _ = RELAXATIONS[method.relaxation], HYPERGRADIENTS[method.hypergradient]
     _ = DISCRETISERS[method.discretiser] if method.discretiser else None
-    _ = config.executor == "auto" or EXECUTORS[config.executor]
+    executor = make_executor(config.executor)
+    if isinstance(executor, Fused):
+        executor.check(torch.empty(1, device=pick(config.device)))
     if method.discretiser not in (None, space.projection):
         raise SupernetError(
             f"method.discretiser={method.discretiser} does not fit space {space.name!r}; use {space.projection} or null"

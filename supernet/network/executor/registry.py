@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
+from ...errors import SupernetError, unknown
 from ...registry import Registry
 
 if TYPE_CHECKING:
@@ -39,4 +40,6 @@ def make_executor(name: str) -> Executor:
         from .automatic import Auto  # which chooses among those registered here
 
         return Auto()
+    if name not in EXECUTORS:
+        raise SupernetError(unknown("executor", name, ["auto", *EXECUTORS]))
     return EXECUTORS[name]()
