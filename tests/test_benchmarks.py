@@ -240,7 +240,7 @@ def test_the_script_of_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     rows = json.loads(path.read_text(encoding="utf-8"))["results"]
     assert [(r["what"], r.get("value")) for r in rows] == [
         ("operations", 2), ("nodes", 1), ("nodes", 2), ("batch", 2),
-        ("one path by mask", 2), ("one path by mask", 7), ("one path by gate", None),
+        ("one path by mask", 2), ("one path by mask", 7), ("one path by gate", 2), ("one path by gate", 7),
     ]  # fmt: skip
     assert "on the device" in rows[-1]["error"]  # only the fused executors have gates
 
@@ -268,6 +268,10 @@ def test_the_script_of_searches(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no CUDA graph" in capsys.readouterr().out
     assert search.main([*arguments, "--data=nowhere"]) == 2
     assert capsys.readouterr().err.startswith("error: data.root=nowhere is no folder")
+    with pytest.raises(SystemExit) as ended:
+        search.main(["--steps=0"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("argument --steps: '0' is not a whole number of 1 or more")
 
 
 def test_the_suite_needs_a_gpu(

@@ -1,7 +1,11 @@
 """The captured step: nothing in it needs the host, all of its state keeps its place, and a replay is the step."""
 
+import gc
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from supernet.space import get_space
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
 from supernet.train.config import GuardConfig, MethodConfig, WeightConfig
+from supernet.train.cuda_graphs import CudaGraphs
 from supernet.train.guard import Guard
 from supernet.train.host_reads import HostReads
 from supernet.train.task import ImageClassification
@@ -178,6 +183,153 @@ def test_a_capture_that_fails_leaves_the_step_as_it_is(caplog: pytest.LogCapture
     same(state(plain), state(other))
     assert other.why_not == "operation not permitted when stream is capturing"
     assert len([r for r in caplog.records if other.why_not in r.message]) == 1
+
+
+def test_the_log_names_what_broke_a_capture_off_not_its_end() -> None:
+    class Failing(NotedGraphs):
+        first: Exception
+        cause: Exception | None = None
+
+        def capture(self, work: Any) -> Any:
+            try:
+                raise self.first
+            except Exception:
+                error = RuntimeError("capture_end: the capture was invalidated")
+                if self.cause is not None:
+                    raise error from self.cause
+                raise error
+
+    def why(first: Exception, cause: Exception | None = None) -> str | None:
+        graphs = Failing()
+        graphs.first, graphs.cause = first, cause
+        step = make(graphs=graphs)
+        for number in range(4):
+            step(*batches(number), 0, number)
+        return step.why_not
+
+    assert why(SupernetError("the driver refuses\nmore")) == "the driver refuses"
+    assert why(ValueError()) == why(ValueError("low"), cause=KeyError(0)) == "capture_end: the capture was invalidated"
+
+
+class Allocator:
+    """CUDA's part of a capture: `ends` says whether the capture ends well; `pools` are those in use."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, ends: bool) -> None:
+        self.ends, self.stream = ends, "usual"
+        self.pools: dict[tuple[int, int], int] = {}
+        self.recording: set[tuple[int, int]] = set()
+        self.generator = SimpleNamespace(clone_state=lambda: "state", graphsafe_set_state=self._restored)
+        self.restored = self.handles = 0
+        for name, value in {
+            "Stream": lambda device: "aside",
+            "CUDAGraph": lambda: Captured(self),
+            "graph": self.graph,
+            "device": lambda device: nullcontext(),
+            "current_stream": lambda: SimpleNamespace(device_index=0, name=self.stream),
+            "set_stream": lambda stream: setattr(self, "stream", stream.name),
+            "graph_pool_handle": self._handle,
+            "default_generators": [self.generator],
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._end, raising=False)
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", self._release, raising=False)
+
+    def _restored(self, state: str) -> None:
+        self.restored += state == "state"
+
+    def _handle(self) -> tuple[int, int]:
+        self.handles += 1
+        return 0, self.handles
+
+    def _end(self, device: int, pool: tuple[int, int]) -> None:
+        if pool not in self.recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.recording.remove(pool)
+
+    def _release(self, device: int, pool: tuple[int, int]) -> None:
+        self.pools[pool] -= 1
+
+    @contextmanager
+    def graph(self, graph: "Captured", pool: tuple[int, int], **settings: Any) -> Iterator[None]:
+        self.stream = settings["stream"]
+        self.pools[pool] = self.pools.get(pool, 0) + 1
+        self.recording.add(pool)
+        graph.at = pool
+        try:
+            yield
+        finally:
+            if not self.ends:  # leaves everything as it is
+                raise RuntimeError("operation failed due to a previous error during capture")
+            self._end(0, pool)
+            graph.held, self.stream = True, "usual"
+
+
+class Captured:
+    """A graph lets go of its pool where its capture came to an end."""
+
+    def __init__(self, of: Allocator) -> None:
+        self.of, self.held, self.at = of, False, (0, 0)
+
+    def pool(self) -> tuple[int, int]:
+        return self.at
+
+    def __del__(self) -> None:
+        if self.held:
+            self.of._release(0, self.at)
+
+
+def breaks() -> None:
+    raise ValueError("in the work")
+
+
+def test_a_capture_that_breaks_off_leaves_no_pool_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it can be ended or not; and a graph that is there keeps its memory."""
+    for ends, error in ((True, ValueError), (False, RuntimeError)):
+        cuda = Allocator(monkeypatch, ends=ends)
+        graphs = CudaGraphs(torch.device("cuda"))
+        with pytest.raises(error) as raised:
+            graphs.capture(breaks)
+        del raised
+        gc.collect()
+        assert (cuda.stream, cuda.restored, cuda.recording, cuda.pools) == ("usual", 1, set(), {(0, 1): 0})
+        cuda.ends = True
+        graph = graphs.capture(lambda: None)
+        cuda.ends = ends
+        with pytest.raises(error) as raised:
+            graphs.capture(breaks)
+        del raised
+        gc.collect()
+        assert (cuda.stream, cuda.recording, cuda.pools) == ("usual", set(), {(0, 1): 0, (0, 2): 1})
+        cuda.ends = True
+        other = graphs.capture(lambda: None)
+        assert cuda.pools == {(0, 1): 0, (0, 2): 2}, "graphs share their memory"
+        del graph, other
+        gc.collect()
+        assert cuda.pools == {(0, 1): 0, (0, 2): 0}
+
+
+@needs_gpu
+def test_on_a_gpu_a_capture_that_breaks_off_leaves_the_allocator_as_it_was() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    graphs = CudaGraphs(device)
+
+    def private() -> int:
+        gc.collect()
+        torch.cuda.empty_cache()
+        return sum(tuple(part["segment_pool_id"]) != (0, 0) for part in torch.cuda.memory_snapshot())
+
+    def reads() -> None:
+        float(torch.ones(1 << 20, device=device).sum())  # the host would have to wait
+
+    before = private()
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            graphs.capture(reads)
+    assert private() == before
+    x = torch.zeros(4, device=device)
+    graph = graphs.capture(lambda: x.add_(1))
+    graph.replay()
+    assert x.tolist() == [1.0] * 4 and torch.rand(2, device=device).isfinite().all()
 
 
 def test_what_cannot_be_captured_says_why() -> None:

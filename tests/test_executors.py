@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import EXECUTORS, make_executor
 from supernet.network.cell import CellPlan, MixedCell
@@ -138,6 +139,8 @@ def test_equals_sums_written_out(name: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_float32_is_as_exact_as_the_reference(name: str, kind: str) -> None:
     """Errors against the oracle in float64: at most twice those of the reference in float32."""
+    if name == "cpu" and not host.available():
+        pytest.skip("no C++ compiler for the kernels' bodies")
     made = case(kind, 7, size=(6, 6))
     made.cell.float().double(), made.alpha.copy_(made.alpha.float())
     made.x = [x.float().double() for x in made.x]

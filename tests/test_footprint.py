@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,8 +15,10 @@ from supernet.space import Space, get_space
 from supernet.space.choice import Choice
 from supernet.train.bilevel import BilevelStep
 from supernet.train.config import GuardConfig, MethodConfig, SearchConfig, from_mapping
+from supernet.train.data.augment import Augment
 from supernet.train.data.loader import Batch
-from supernet.train.footprint import KNOWN, ROWS, Footprint, footprint, footprint_of_step
+from supernet.train.data.sources import TensorSource, View
+from supernet.train.footprint import KNOWN, ROWS, Footprint, _resident, footprint, footprint_of_step
 from supernet.train.guard import Guard
 from supernet.train.task import ImageClassification
 
@@ -131,6 +134,31 @@ def test_a_search_is_predicted_without_its_data_and_without_room() -> None:
     assert found.peak > 2**33
     assert tuple(found.parts) == ROWS
     assert found.parts["data and batches"] >= 2 * 20000 * 3 * 32 * 32 * 4
+
+
+def test_data_that_stay_on_the_host_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `Residents` would move, and nothing else."""
+
+    class Own(TensorSource):
+        """Reads in a way of its own."""
+
+    def views(source: TensorSource) -> tuple[View, View]:
+        other = TensorSource(torch.zeros(10, 1, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64))
+        found = [View(s, np.arange(10), Augment()) for s in (source, other)]
+        return found[0], found[1]
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4000 * free, 10**9))
+    data = torch.zeros(10, 92, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)
+    gpu, small = torch.device("cuda"), 10 + 80
+    free = 1.0  # a quarter of it are 1000 bytes, as many as the data have
+    assert _resident(views(TensorSource(*data)), gpu, "auto") == 1000 + small
+    assert _resident(views(TensorSource(*data, ready=True)), gpu, "on") == small
+    assert _resident(views(Own(*data)), gpu, "on") == small
+    free = 0.999
+    assert _resident(views(TensorSource(*data)), gpu, "auto") == small
+    assert _resident(views(TensorSource(*data)), gpu, "on") == 1000 + small
+    assert _resident(views(TensorSource(*data)), gpu, "off") == _resident(views(TensorSource(*data)), CPU, "auto") == 0
+    assert _resident((views(TensorSource(*data))[1],) * 2, CPU, "on") == small, "one source of both views"
 
 
 def test_known_data_have_the_sizes_of_the_real_ones() -> None:

@@ -1,5 +1,6 @@
 """Every kernel compiles for every architecture within its registers and without spills; what is compiled is kept."""
 
+import ctypes
 import logging
 import re
 from importlib import import_module
@@ -158,6 +159,17 @@ def test_mistakes_are_one_line(cache: CodeCache, monkeypatch: pytest.MonkeyPatch
         usage("ptxas info: nothing")
     with pytest.raises(SupernetError, match=r"cuda\.bindings\.nothing .*executor=torch"):
         compiling.bindings("nothing")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 9])
+def test_what_the_compiler_writes_is_no_object_of_others(length: int) -> None:
+    """Python has one object for each string of one byte: written into, it would be another everywhere."""
+
+    def write(_: object, text: bytes) -> None:
+        assert text is not bytes([text[0]]) and len(text) >= length
+        ctypes.memmove(ctypes.cast(text, ctypes.c_void_p), b"\0" * length, length)
+
+    assert compiling._text(lambda _: (0, length), write, None) == b"\0" * length
 
 
 def test_the_report_is_read() -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,8 +33,27 @@ class Driver:
         self.modules: list[bytes] = []
         self.launched: list[tuple[Any, ...]] = []
         self.error: Any = 0
+        self.context: tuple[Any, int] = (0, 5)  # of the thread; the runtime's of device N is 100 + N
+        self.retained: list[int] = []
+        self.calls: list[str] = []
+
+    def cuCtxGetCurrent(self) -> tuple[Any, int]:
+        return self.context
+
+    def cuCtxSetCurrent(self, context: int) -> tuple[int]:
+        self.calls.append("cuCtxSetCurrent")
+        self.context = (0, context)
+        return (0,)
+
+    def cuDeviceGet(self, number: int) -> tuple[int, str]:
+        return 0, f"device {number}"
+
+    def cuDevicePrimaryCtxRetain(self, device: str) -> tuple[Any, int]:
+        self.retained.append(int(device.removeprefix("device ")))
+        return self.error, 100 + self.retained[-1]
 
     def cuModuleLoadData(self, binary: bytes) -> tuple[int, str]:
+        self.calls.append("cuModuleLoadData")
         self.modules.append(binary)
         return 0, "module"
 
@@ -41,6 +61,7 @@ class Driver:
         return 0, symbol
 
     def cuLaunchKernel(self, *arguments: Any) -> tuple[Any]:
+        self.calls.append("cuLaunchKernel")
         self.launched.append(arguments)
         return (self.error,)
 
@@ -59,8 +80,10 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Driver]:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=7))
     launching._function.cache_clear()
+    launching._primary.cache_clear()
     yield noting
     launching._function.cache_clear()
+    launching._primary.cache_clear()
 
 
 def test_arguments_lie_where_a_driver_looks() -> None:
@@ -86,6 +109,44 @@ def test_a_refusal_of_the_driver_is_one_line(driver: Driver) -> None:
     driver.error = SimpleNamespace(name="CUDA_ERROR_INVALID_VALUE")
     with pytest.raises(SupernetError, match=r"node_mix_bwd_finish<2, 16>: .*CUDA_ERROR_INVALID_VALUE"):
         launch([Launch(KERNEL, (1, 1, 1), ())], torch.device("cuda"))
+
+
+INVALID = SimpleNamespace(name="CUDA_ERROR_INVALID_CONTEXT")
+
+
+@pytest.mark.parametrize("answer", [(0, 0), (INVALID, 0)], ids=["none", "error"])
+def test_a_thread_without_a_context_gets_that_of_the_runtime(driver: Driver, answer: tuple[Any, int]) -> None:
+    one = Launch(KERNEL, (1, 1, 1), ())
+    for _ in range(2):  # two such threads
+        driver.context = answer
+        launch([one, one], torch.device("cuda"))
+        assert driver.context == (0, 100)
+    assert driver.retained == [0], "once a device"
+    again = ["cuCtxSetCurrent", "cuLaunchKernel", "cuLaunchKernel"]
+    assert driver.calls == ["cuCtxSetCurrent", "cuModuleLoadData", "cuLaunchKernel", "cuLaunchKernel", *again]
+
+
+def test_a_context_that_is_there_stays(driver: Driver) -> None:
+    launch([Launch(KERNEL, (1, 1, 1), ())], torch.device("cuda"))
+    assert driver.context == (0, 5) and not driver.retained and "cuCtxSetCurrent" not in driver.calls
+
+
+def test_a_context_that_cannot_be_had_is_one_line(driver: Driver) -> None:
+    driver.context, driver.error = (0, 0), SimpleNamespace(name="CUDA_ERROR_OUT_OF_MEMORY")
+    with pytest.raises(SupernetError, match=r"^the CUDA context of device 0: .*CUDA_ERROR_OUT_OF_MEMORY.*torch[^\n]*$"):
+        launch([Launch(KERNEL, (1, 1, 1), ())], torch.device("cuda"))
+    assert not driver.launched
+
+
+@needs_gpu
+def test_on_a_gpu_a_fresh_thread_launches() -> None:
+    """As autograd's worker: it has called neither torch nor the runtime, so no context is current in it."""
+    x = torch.randn(2, 4, 3, 3, device="cuda").to(memory_format=torch.channels_last)
+    small = [torch.randn((1, 4), device="cuda") for _ in range(3)]
+    p = torch.ones(1, device="cuda")
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(node_mix, [x], *small, p).result()
+    assert torch.equal(found, node_mix([x], *small, p))
 
 
 @needs_gpu
