@@ -3,8 +3,8 @@
     original                  original.py: eager PyTorch, NCHW
     original+channels_last    the same in the other memory format
     original+compiled         under torch.compile; +edges compiles edge by edge, +graphs adds CUDA graphs
-    NAME                      the project's own step over the network with the executor NAME
-    NAME+captured             the same as one CUDA graph (on the processor: the same step object, without a graph)
+    NAME                      the project's own step, its guard included, over the network with the executor NAME
+    NAME+captured             the same as one CUDA graph (on the processor: without a graph)
     NAME+checkpoint           the inside of each cell is computed again in the backward
 
 `part` "step" is one first-order bilevel step, "pass" one forward and backward with the gradients of everything.
@@ -31,7 +31,7 @@ from supernet.train.device import autocast, pick
 from supernet.train.guard import Guard
 from supernet.train.task import ImageClassification
 
-__all__ = ["CLASSES", "PARTS", "Batches", "Run", "draw_batches", "make"]
+__all__ = ["CLASSES", "PARTS", "Batches", "Run", "draw_batches", "make", "own_step"]
 
 CLASSES = 10
 PARTS = ("step", "pass")
@@ -137,27 +137,27 @@ def _ours(settings: dict[str, Any], executor: str, variants: set[str], batches: 
             return F.cross_entropy(logits.float(), labels)
 
         return _pass(net, loss), parameters
-    if captured:
-        return _captured(net, batches, amp), parameters
-    # Its defaults are those of the paper, like the numbers of the original's step.
-    step = BilevelStep(net, ImageClassification(CLASSES), amp=amp)
-    return lambda: step(batches["train"], batches["val"], epoch=0), parameters
+    return own_step(net, batches, amp, capture="auto" if captured else "off"), parameters
 
 
-def _captured(net: Supernet, batches: Batches, amp: str) -> Run:
-    """The product's own step; on a GPU its graph is there when this returns."""
-    device = net.alphas()[0].device
-    step = CapturedStep(
-        BilevelStep(net, ImageClassification(CLASSES), amp=amp, guard=Guard(GuardConfig(), net, device))
-    )
-    numbers = itertools.count()
+def own_step(net: Supernet, batches: Batches, amp: str, capture: str) -> Run:
+    """The product's own step with its guard; with `capture` "auto" its graph is there on a GPU when this returns.
+
+    SupernetError where a graph is asked for and the step was not captured.
+    """
+    device, numbers = net.alphas()[0].device, itertools.count()
+    # The defaults are those of the paper, like the numbers of the original's step.
+    bilevel = BilevelStep(net, ImageClassification(CLASSES), amp=amp, guard=Guard(GuardConfig(), net, device))
+    step = CapturedStep(bilevel, capture=capture)
 
     def run() -> None:
         step(batches["train"], batches["val"], epoch=0, number=next(numbers))
 
-    for _ in range(step.warm_up + 1 if device.type == "cuda" else 0):
+    if device.type != "cuda" or capture == "off":
+        return run
+    for _ in range(step.warm_up + 1):
         run()
-    if device.type == "cuda" and not step.captured:  # a row of this name must be one graph
+    if not step.captured:  # a row of this name must be one graph
         raise SupernetError(f"the step was not captured: {step.why_not}")
     return run
 

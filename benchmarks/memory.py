@@ -37,9 +37,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for one in results:
         if "error" not in one:
             one["share"] = one["peak_bytes"] / most
-            one["predicted"] = predict(settings | {"name": one["name"]})
+            one |= _predicted(settings | {"name": one["name"]})
     settings |= {"warm_up": WARM_UP, "repeats": options.repeats}
     return {"benchmark": "memory", "settings": settings, "hardware": hardware, "results": results}
+
+
+def _predicted(settings: dict[str, Any]) -> dict[str, Any]:
+    """Whatever goes wrong with it, the row has been measured."""
+    try:
+        return {"predicted": predict(settings)}
+    except Exception as error:
+        why = (str(error) or type(error).__name__).partition("\n")[0][:200]
+        return {"predicted": None, "predicted_error": why}
 
 
 def predict(settings: dict[str, Any]) -> dict[str, int] | None:
@@ -65,7 +74,7 @@ def predict(settings: dict[str, Any]) -> dict[str, int] | None:
     own = {key: settings[key] for key in ("channels", "layers")} | {"checkpoint": "checkpoint" in variants}
     net = Supernet(get_space("darts"), executor=executor, **own)
     amp, device = "bf16" if settings["bf16"] else "off", torch.device(settings["device"])
-    guard = GuardConfig(skips=0)  # as the measured steps
+    guard = GuardConfig()  # as the measured steps
     return dict(footprint_of_step(net, ImageClassification(10), [like, like], device, guard=guard, amp=amp).parts)
 
 
@@ -78,6 +87,8 @@ def show(result: dict[str, Any]) -> str:
             rows.append([r["name"], *"-" * (len(header) - 1)])
             lines.append(f"{r['name']}: {r['error']}")
             continue
+        if "predicted_error" in r:
+            lines.append(f"{r['name']}: not predicted: {r['predicted_error']}")
         parts = r["predicted"]
         sizes = ["-"] * 3
         if parts is not None:
@@ -103,7 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {failure}", file=sys.stderr)
         return 2
     tell(show(result), result, options)
-    return int(any("error" in r and r["name"] in (options.formulations or []) for r in result["results"]))
+    failed = [r["name"] for r in result["results"] if "error" in r or "predicted_error" in r]
+    return int(bool({*failed} & {*(options.formulations or [])}))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ candidate that is never chosen costs nothing where both take the same time.
 # E edges, O operations
 
 import argparse
-import itertools
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,17 +25,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.formulations import CLASSES, Batches, draw_batches
+from benchmarks.formulations import CLASSES, Batches, draw_batches, own_step
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, describe, table, tell
+from benchmarks.step import positive
+from benchmarks.timing import Clock
 from supernet.errors import SupernetError
 from supernet.network import Supernet
 from supernet.network.macro import Body
 from supernet.space import get_space
-from supernet.train.bilevel import BilevelStep
-from supernet.train.captured import CapturedStep
 from supernet.train.device import autocast, pick, synchronise
-from supernet.train.task import ImageClassification
 
 OPERATIONS = (  # in the order in which they are added
     "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "sep_conv_5x5", "avg_pool_3x3", "dil_conv_5x5",
@@ -53,19 +53,10 @@ def network(settings: dict[str, Any], operations: tuple[str, ...]) -> Supernet:
 
 
 def step(settings: dict[str, Any]) -> Callable[[], Any]:
-    """One bilevel step; captured on a GPU where it can be."""
-    device, numbers = pick(settings["device"]), itertools.count()
+    """One bilevel step; on a GPU a graph, and SupernetError where it cannot be one."""
     net = network(settings, OPERATIONS[: settings["operations"]])
-    batches = draw_batches(settings["batch"], settings["size"], device)
-    bilevel = BilevelStep(net, ImageClassification(CLASSES), amp="bf16" if settings["bf16"] else "off")
-    captured = CapturedStep(bilevel)
-
-    def run() -> None:
-        captured(batches["train"], batches["val"], epoch=0, number=next(numbers))
-
-    for _ in range(captured.warm_up + 1 if device.type == "cuda" else 0):
-        run()
-    return run
+    batches = draw_batches(settings["batch"], settings["size"], pick(settings["device"]))
+    return own_step(net, batches, "bf16" if settings["bf16"] else "off", capture="auto")
 
 
 def one_path(settings: dict[str, Any], candidates: int, by: str) -> Callable[[], Any]:
@@ -109,28 +100,50 @@ def seconds(runs: list[Callable[[], Any]], device: torch.device, repeats: int) -
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:
-    """The result as plain values: rows with what changed, its value, and seconds."""
+    """The result as plain values: rows with what changed, its value, and seconds or an error.
+
+    Raises SupernetError with the first error where no row could be measured.
+    """
     torch.set_num_threads(settings["threads"])
-    device = pick(settings["device"])
+    deadline = time.monotonic() + (settings["seconds"] or math.inf)
+    clock = Clock(pick(settings["device"]), settings["repeats"])
     rows: list[dict[str, Any]] = []
     for key, values in GROWTH.items():
         for value in values:
             changed = max(int(settings["batch"] * value), 2) if key == "batch" else int(value)
-            (median,) = seconds([step(settings | {key: changed})], device, settings["repeats"])
-            row = {"what": key, "value": changed, "seconds": median}
-            rows.append(row | ({"edges": sum(2 + i for i in range(changed))} if key == "nodes" else {}))
+            row = {"what": key, "value": changed}
+            row |= {"edges": sum(2 + i for i in range(changed))} if key == "nodes" else {}
+            rows += _tried([row], partial(_step_seconds, settings | {key: changed}), deadline)
     for by in ("mask", "gate"):
-        try:
-            runs = [one_path(settings, candidates, by) for candidates in (2, 7)]
-            medians = seconds(runs, device, settings["repeats"])
-        except SupernetError as error:
-            rows.append({"what": f"one path by {by}", "error": str(error).partition("\n")[0][:120]})
-            continue
-        rows += [
-            {"what": f"one path by {by}", "value": candidates, "seconds": median}
-            for candidates, median in zip((2, 7), medians, strict=True)
-        ]
+        paths = [{"what": f"one path by {by}", "value": candidates} for candidates in (2, 7)]
+        rows += _tried(paths, partial(_path_seconds, settings, by, clock), deadline)
+    if all("error" in row for row in rows):
+        raise SupernetError(rows[0]["error"])
     return {"benchmark": "scaling", "settings": settings, "hardware": hardware(settings["device"]), "results": rows}
+
+
+def _tried(rows: list[dict[str, Any]], work: Callable[[], list[float]], deadline: float) -> list[dict[str, Any]]:
+    """The rows with their seconds, or with an error: one that fails, or that time does not reach, costs no other."""
+    if time.monotonic() > deadline:
+        return [row | {"error": "not measured: no time was left"} for row in rows]
+    try:
+        return [row | {"seconds": median} for row, median in zip(rows, work(), strict=True)]
+    except (SupernetError, RuntimeError) as error:
+        why = (str(error) or type(error).__name__).partition("\n")[0][:200]
+        return [row | {"error": why} for row in rows]
+
+
+def _step_seconds(settings: dict[str, Any]) -> list[float]:
+    return seconds([step(settings)], pick(settings["device"]), settings["repeats"])
+
+
+def _path_seconds(settings: dict[str, Any], by: str, clock: Clock) -> list[float]:
+    """Of 2 and of 7 candidates. On a GPU the device's own, of a graph: the host's launches would hide a difference."""
+    with clock.aside():
+        runs = [one_path(settings, candidates, by) for candidates in (2, 7)]
+    if clock.device.type == "cuda":
+        return clock.seconds(*runs)
+    return seconds(runs, clock.device, settings["repeats"])
 
 
 def show(result: dict[str, Any]) -> str:
@@ -138,7 +151,7 @@ def show(result: dict[str, Any]) -> str:
     s, rows, first = result["settings"], [], {}
     for r in result["results"]:
         if "error" in r:
-            rows.append([r["what"], "-", "-", r["error"]])
+            rows.append([r["what"], str(r["value"]), "-", r["error"]])
             continue
         smallest = first.setdefault(r["what"], r["seconds"])
         name = f"{r['what']} ({r['edges']} edges)" if "edges" in r else r["what"]
@@ -153,19 +166,21 @@ def show(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times a step of growing networks, and one-path steps.")
     for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
+    parser.add_argument("--seconds", type=positive, metavar="S", help="begin no other row after so long (no limit)")
     parser.add_argument("--executor", default="auto", help="auto (default), torch, cpu, cuda")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     add_json(parser)
     options = parser.parse_args(arguments)
     try:
-        result = measure({name: getattr(options, name) for name in [*SIZES, "executor", "device", "bf16"]})
+        result = measure({name: getattr(options, name) for name in [*SIZES, "seconds", "executor", "device", "bf16"]})
     except SupernetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     tell(show(result), result, options)
-    return 0
+    asked = [r for r in result["results"] if options.executor in GATED or not r["what"].endswith("gate")]
+    return int(any("error" in r for r in asked))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from benchmarks.footprint import Footprint
 from benchmarks.formulations import CLASSES
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, describe, table, tell
+from benchmarks.step import positive
 from supernet.errors import SupernetError
 from supernet.space import get_space
 from supernet.train.config import DataConfig, SearchConfig
@@ -144,7 +145,7 @@ def show(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times a search and projects 50 epochs of DARTS on CIFAR-10.")
     for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
     parser.add_argument("--data", metavar="FOLDER", help="folder with CIFAR-10's batches (default: drawn images)")
     parser.add_argument("--executor", default="auto", help="auto (default), torch, cpu, cuda")
     parser.add_argument("--capture", choices=("auto", "off"), default="auto", help="a CUDA graph a step (auto)")

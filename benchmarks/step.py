@@ -81,7 +81,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     parser.add_argument(
-        "--limit", type=positive, default=1200, metavar="S", help="seconds of a first run, which compiles (1200)"
+        "--limit", type=positive, default=1200, metavar="S", help="seconds until it is ready, and of a run (1200)"
     )
     add_json(parser)
     return parser

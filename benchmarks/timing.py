@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,11 +25,27 @@ class Clock:
     def __init__(self, device: torch.device, repeats: int) -> None:
         self.device, self.repeats = device, repeats
         self._flush = torch.empty(FLUSH, dtype=torch.uint8, device=device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Whatever a timed function keeps of a forward is made in here.
+
+        autograd runs a node of the backward on the stream of its forward, and a graph is captured on one stream alone.
+        """
+        if self._stream is None:
+            yield
+            return
+        torch.cuda.synchronize(self.device)
+        with torch.cuda.stream(self._stream):
+            yield
 
     def seconds(self, *runs: Callable[[], Any]) -> list[float]:
         """The median of `repeats` runs of each, after two that do not count; fewer, at least three, of slow ones."""
         timed = [
-            partial(self._device, _captured(run, self.device)) if self._flush is not None else partial(_host, run)
+            partial(_host, run)
+            if self._stream is None
+            else partial(self._device, _captured(run, self.device, self._stream))
             for run in runs
         ]
         once = [max(one() for _ in range(2)) for one in timed]
@@ -38,13 +55,14 @@ class Clock:
 
     def _device(self, replay: Callable[[], Any]) -> float:
         assert self._flush is not None
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(self.device)
-        self._flush.zero_()  # and while it runs, the host asks for all that follows
-        begin.record()
-        replay()
-        end.record()
-        torch.cuda.synchronize(self.device)
+        with torch.cuda.device(self.device):  # events are recorded on the present device's stream
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize(self.device)
+            self._flush.zero_()  # and while it runs, the host asks for all that follows
+            begin.record()
+            replay()
+            end.record()
+            torch.cuda.synchronize(self.device)
         return begin.elapsed_time(end) / 1e3
 
 
@@ -54,18 +72,16 @@ def _host(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _captured(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """`run` as one CUDA graph."""
-    with torch.cuda.device(device):
-        stream, present = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(present)
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                run()
-        present.wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+def _captured(run: Callable[[], Any], device: torch.device, stream: torch.cuda.Stream) -> Callable[[], Any]:
+    """`run` as one CUDA graph, captured on `stream`."""
+    torch.cuda.synchronize(device)
+    with torch.cuda.stream(stream):  # also around the capture: one that breaks off leaves its stream the present one
+        for _ in range(2):
             run()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            run()
+    torch.cuda.synchronize(device)
     return graph.replay
 
 

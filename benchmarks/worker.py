@@ -6,7 +6,9 @@ Standard output: a line of JSON once ready, a line with the seconds for each lin
 came before is warm-up and its peak does not count), and the peak memory at the end.
 """
 
+import ctypes
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,14 @@ from benchmarks.formulations import make
 from benchmarks.hardware import hardware
 from supernet.errors import SupernetError
 from supernet.train.device import pick, synchronise
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with_parent() -> None:
+    """Has Linux kill this process when the one that started it ends, however that ends; it is in no group of its."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -48,6 +58,7 @@ def say(message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     try:
         serve(json.loads(sys.argv[1]))
     except (SupernetError, torch.OutOfMemoryError) as error:

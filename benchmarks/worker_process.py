@@ -36,6 +36,7 @@ class Worker:
             env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         )
         self.facts: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}
         self.first = 0.0
         self.seconds: list[float] = []
         self.failure: str | None = None
@@ -48,9 +49,9 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.__exit__(None, None, None)  # closes its pipes and waits for its end
 
-    def wait(self) -> None:
-        """Until it has loaded its libraries and built its network."""
-        self.facts = self._hear()
+    def wait(self, limit: float) -> None:
+        """Until it has loaded its libraries and built its network; Failure where that takes over `limit` seconds."""
+        self.facts = self._hear(limit)
 
     def run(self, limit: float | None = None) -> float:
         """Seconds of one more run; Failure where it takes over `limit` seconds."""
@@ -61,26 +62,30 @@ class Worker:
         self.first = self.run(limit)
         for _ in range(WARM_UP - 1):
             self.run(limit)
-        self._ask("warm")
+        self._ask("warm", limit)
 
-    def result(self, slow: float) -> dict[str, Any]:
-        """Ends the process; what was measured, as plain values, beside a formulation that takes `slow` seconds."""
-        if self.failure is not None:
-            return {"name": self.name, "error": self.failure}
+    def finish(self, limit: float) -> None:
+        """Ends the process, which tells its memory last."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.memory = self._hear(limit)
+
+    def result(self, slow: float) -> dict[str, Any]:
+        """What was measured, as plain values, beside a formulation that takes `slow` seconds."""
+        if self.failure is not None:
+            return {"name": self.name, "error": self.failure}
         median = statistics.median(self.seconds)
         times = {"first": self.first, "seconds": self.seconds, "median": median, "speed_up": slow / median}
-        return {"name": self.name, **times, **self._hear(), "parameters": self.facts["parameters"]}
+        return {"name": self.name, **times, **self.memory, "parameters": self.facts["parameters"]}
 
-    def _ask(self, what: str, limit: float | None = None) -> dict[str, Any]:
+    def _ask(self, what: str, limit: float | None) -> dict[str, Any]:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended; what it said last tells more
             self.process.stdin.write(what + "\n")
             self.process.stdin.flush()
         return self._hear(limit)
 
-    def _hear(self, limit: float | None = None) -> dict[str, Any]:
+    def _hear(self, limit: float | None) -> dict[str, Any]:
         """The next line. It answers once a question, so no second line waits in the buffer, which select cannot see."""
         out = self.process.stdout
         assert out is not None
@@ -97,17 +102,19 @@ def take_turns(settings: dict[str, Any], names: list[str], repeats: int, limit: 
     """(hardware, a result for each of `names`); the first is what the others are compared with.
 
     After the warm-up all run in turn, so that a busy moment of the machine falls on all of them. One that fails, or
-    whose first run takes over `limit` seconds, has its "error" for a result; raises Failure where that is the first.
+    takes over `limit` seconds for an answer, has its "error" for a result; raises Failure where that is the first.
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker({"name": name} | settings)) for name in names]
         for worker in workers:
-            _try(worker, worker.wait)
+            _try(worker, worker.wait, limit)
         for worker in workers:
             _try(worker, worker.warm_up, limit)
         for _ in range(repeats):
             for worker in workers:
                 _try(worker, lambda worker=worker: worker.seconds.append(worker.run(limit)))
+        for worker in workers:
+            _try(worker, worker.finish, limit)
         first = workers[0]
         if first.failure is not None:
             raise Failure(f"{first.name}: {first.failure}")
