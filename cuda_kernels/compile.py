@@ -106,10 +106,11 @@ def usage(log: str) -> dict[str, int]:
 
 
 def _text(size: Any, get: Any, program: Any) -> bytes:
+    """What `get` writes, which is as long as `size` says."""
     _, length = size(program)
-    text = b" " * length
+    text = b" " * max(length, 2)  # written into: of one byte there is but one object in all of Python
     get(program, text)
-    return text
+    return text[:length]
 
 
 def _first(log: str) -> str:

@@ -68,13 +68,15 @@ def launch(launches: Iterable[Launch], device: torch.device) -> None:
     Raises SupernetError where the kernels cannot be compiled or the driver refuses them.
     """
     with torch.cuda.device(device):
+        number = torch.cuda.current_device()
+        _bind(number)
         stream = torch.cuda.current_stream(device).cuda_stream
         for one in launches:
             addresses = one.addresses()
-            function = _function(one.kernel, torch.cuda.current_device())
+            function = _function(one.kernel, number)
             driver = _driver()
             place = (*one.grid, THREADS, 1, 1, 0, stream, ctypes.addressof(addresses), 0)
-            _call(one.kernel, driver.cuLaunchKernel, function, *place)
+            _call(one.kernel.name, driver.cuLaunchKernel, function, *place)
 
 
 @cache
@@ -84,8 +86,23 @@ def _function(kernel: Kernel, device: int) -> Any:
     major, minor = torch.cuda.get_device_capability(device)
     code = compile_kernel(kernel, f"sm_{major}{minor}")
     driver = _driver()
-    module = _call(kernel, driver.cuModuleLoadData, code.binary)
-    return _call(kernel, driver.cuModuleGetFunction, module, code.symbol.encode())
+    module = _call(kernel.name, driver.cuModuleLoadData, code.binary)
+    return _call(kernel.name, driver.cuModuleGetFunction, module, code.symbol.encode())
+
+
+def _bind(number: int) -> None:
+    """Gives this thread a CUDA context where it has none: a thread of autograd's may never have called the runtime."""
+    driver = _driver()
+    error, context = driver.cuCtxGetCurrent()
+    if error or not int(context):
+        _call("a thread without a CUDA context", driver.cuCtxSetCurrent, _primary(number))
+
+
+@cache
+def _primary(number: int) -> Any:
+    """The context that the runtime, and so torch, works in on this device."""
+    driver, who = _driver(), f"the CUDA context of device {number}"
+    return _call(who, driver.cuDevicePrimaryCtxRetain, _call(who, driver.cuDeviceGet, number))
 
 
 def _driver() -> Any:
@@ -94,9 +111,9 @@ def _driver() -> Any:
     return bindings("driver")
 
 
-def _call(kernel: Kernel, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
-    """A call of the driver, whose answers begin with an error code."""
+def _call(who: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
+    """A call of the driver, whose answers begin with an error code; `who` it is for opens the message."""
     error, *answer = function(*arguments)
     if error:
-        raise SupernetError(f"{kernel.name}: {function.__name__} answers {error.name}; executor=torch needs no kernels")
+        raise SupernetError(f"{who}: {function.__name__} answers {error.name}; executor=torch needs no kernels")
     return answer[0] if answer else None

@@ -3,19 +3,22 @@
     python -m supernet.cuda_kernels.selfcheck [DEVICE]        one line a fault; exit code 0 where there is none
 
 `unproven(device)` asks in a process of its own, since a faulty kernel may leave a CUDA context unusable, and keeps the
-answer beside the compiled code. Every operator runs on small odd shapes in float32 and bf16 and is compared with its
-reference in float64 on the processor.
+answer beside the compiled code, unless the check broke off or something passing, such as memory that others take, was
+in its way. Every operator runs on small odd shapes in float32 and bf16, on grids so small that blocks take several
+turns as they do on real ones, and is compared with its reference in float64 on the processor.
 """
 # B batch, C channels, H height, W width
 
 import hashlib
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +32,27 @@ __all__ = ["faults", "unproven"]
 log = logging.getLogger(__name__)
 SECONDS = 300
 ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # relative; a wrong index or a missing barrier is far outside
-SHAPES = ((2, 16, 9, 8), (3, 5, 4, 7), (1, 64, 8, 8))
 EPS = 1e-5
+CHECKED, NOTHING = "CHECKED", "no fault"  # the last line, of a check that came to its end; and the one without faults
+PASSING = ("out of memory", "unavailable")  # says a fault that may be none of the kernels'
+
+
+class Case(NamedTuple):
+    """B, C, H, W; size and dilation of each branch's filter; which branches run, all where that is None."""
+
+    shape: tuple[int, int, int, int]
+    filters: tuple[tuple[int, int], ...]
+    gate: tuple[float, ...] | None = None
+
+
+DARTS = ((3, 1), (5, 1), (3, 2), (5, 2))
+CASES = (
+    Case((9, 16, 17, 15), DARTS),
+    Case((5, 5, 18, 21), DARTS),
+    Case((2, 64, 17, 9), DARTS),
+    Case((5, 16, 17, 15), (*DARTS, (7, 1), (3, 1))),
+    Case((9, 16, 17, 15), DARTS, gate=(1.0, 0.0, 1.0, 1.0)),
+)
 
 
 @cache
@@ -47,13 +69,21 @@ def unproven(device: torch.device) -> str | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["faults"]
     except (OSError, ValueError, KeyError, TypeError):
-        found = _ask(number)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"faults": found}), encoding="utf-8")
-        except OSError as error:
-            log.warning("the check of the kernels was not kept in %s (%s)", path.parent, error.strerror)
+        found, keep = _ask(number)
+        if keep:
+            _write(path, json.dumps({"faults": found}))
     return f"the kernels failed their check on this GPU ({found[0]})" if found else None
+
+
+def _write(path: Path, text: str) -> None:
+    """In one step, so that no reader sees half of it; a folder that cannot be written costs a warning."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        log.warning("the check of the kernels was not kept in %s (%s)", path.parent, error.strerror)
 
 
 def _key(number: int) -> str:
@@ -61,42 +91,70 @@ def _key(number: int) -> str:
     from .launch import FOLDER
 
     facts = [torch.cuda.get_device_name(number), str(torch.version.cuda), torch.__version__, str(compiler_version())]
+    facts.append(_driver_version())
     sources = sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh"), *FOLDER.glob("*.py")])
     texts = [path.read_text(encoding="utf-8") for path in sources]
     return hashlib.sha256("\0".join([*facts, *texts]).encode()).hexdigest()[:32]
 
 
-def _ask(number: int) -> list[str]:
+def _driver_version() -> str:
+    from .compile import bindings
+
+    try:
+        return str(bindings("driver").cuDriverGetVersion())
+    except (SupernetError, RuntimeError, OSError):  # the key does without
+        return "unknown"
+
+
+def _ask(number: int) -> tuple[list[str], bool]:
+    """The first fault, or none; and whether that will be the answer the next time too."""
     line = [sys.executable, "-m", "supernet.cuda_kernels.selfcheck", f"cuda:{number}"]
     log.info("checking the CUDA kernels on this GPU, once: %s", " ".join(line[1:]))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}  # this very package
     try:
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=SECONDS, env=env)
     except subprocess.TimeoutExpired:
-        return [f"no answer within {SECONDS} s"]
-    lines = [text for text in (done.stdout + done.stderr).splitlines() if text.strip()]
-    return [] if done.returncode == 0 else [lines[0] if lines else f"exit code {done.returncode}"]
+        return [f"no answer within {SECONDS} s"], False
+    except OSError as error:
+        return [f"it cannot be started: {error.strerror or error}"], False
+    out, err = ([text for text in whole.splitlines() if text.strip()] for whole in (done.stdout, done.stderr))
+    ended = out[-1:] == [CHECKED]
+    told = [text for text in out if text not in (CHECKED, NOTHING)]
+    if ended and done.returncode == 0:
+        return [], True
+    passing = any(sign in text.lower().replace("_", " ") for text in out + err for sign in PASSING)
+    return (told or err[-1:] or [f"exit code {done.returncode}"])[:1], ended and bool(told) and not passing
 
 
 def faults(device: torch.device) -> list[str]:
     """What goes wrong on `device`: an operator, its shape and how far it is off, or its error."""
     found = []
     for dtype in ALLOWED:
-        for shape in SHAPES:
-            for name, operator, arguments in _calls(shape, dtype):
+        for case in CASES:
+            for name, operator, arguments in _calls(case, dtype):
                 try:
                     off = _off(operator(*_moved(arguments, device)), operator(*_moved(arguments, torch.float64)))
                 except (RuntimeError, SupernetError) as error:
-                    found.append(f"{name} {shape} {dtype}: {str(error).splitlines()[0]:.200}")
+                    found.append(f"{name} {case.shape} {dtype}: {str(error).splitlines()[0]:.200}")
                     continue
                 if not off <= ALLOWED[dtype]:
-                    found.append(f"{name} {shape} {dtype}: off by {off:.2e}")
+                    found.append(f"{name} {case.shape} {dtype}: off by {off:.2e}")
     return found
 
 
-def _calls(shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+def _small_grids() -> None:
+    """From here on blocks take several turns on these images already, as they do on real ones."""
+    from . import node_mix, node_mix_shuffled, pool_pair, separable_backward, separable_forward
+
+    node_mix.BLOCKS = node_mix.PARTIALS = node_mix_shuffled.BLOCKS = pool_pair.PARTIALS = 2
+    separable_forward.BLOCKS, separable_backward.BLOCKS = 8, 8
+
+
+def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
     """(name, operator, arguments on the processor), all exact in `dtype`."""
     from .edge_group import edge_group, edge_group_bwd
     from .node_mix import node_mix, node_mix_bwd_reduce
+    from .node_mix_shuffled import node_mix_shuffled
     from .pool_pair import pool_pair, pool_pair_bwd
     from .sep_second import sep_second, sep_second_bwd
 
@@ -108,24 +166,43 @@ def _calls(shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[tuple[str, Ca
     def small(*size: int) -> Tensor:
         return torch.rand(size, generator=draw) + 0.5
 
-    c, kernels, dilation = shape[1], (3, 5, 3, 5), [1, 1, 2, 2]
-    dw = [image(c, 1, k, k).float() / k for k in kernels]
-    pw = [image(c, c, 1, 1).float() / c**0.5 for _ in kernels]
+    shape, n, c, dilation = case.shape, len(case.filters), case.shape[1], [d for _, d in case.filters]
+    gate = None if case.gate is None else torch.tensor(case.gate)
+    on = [i for i in range(n) if case.gate is None or case.gate[i]]
+    what = "" if gate is None else " with a gate"
+    dw = [image(c, 1, k, k).float() / k for k, _ in case.filters]
+    pw = [image(c, c, 1, 1).float() / c**0.5 for _ in case.filters]
     for stride in (1, 2):
         out = (shape[0], c, -(-shape[2] // stride), -(-shape[3] // stride))
-        x, g, z = image(*shape), [image(*out) for _ in kernels], image(4, *out)
-        yield "edge_group", edge_group, (x, dw, pw, dilation, stride, EPS)
-        yield "edge_group_bwd", edge_group_bwd, (x, dw, pw, dilation, stride, g, z, small(4, 3, c), image(*shape), True)
+        x, g, z = image(*shape), [image(*out) for _ in range(n)], image(n, *out)
+        yield f"edge_group{what}", _of(on, 4, edge_group), (x, dw, pw, dilation, stride, EPS, gate)
+        backward = (x, dw, pw, dilation, stride, g, z, small(n, 3, c), image(*shape), True, gate)
+        yield f"edge_group_bwd{what}", edge_group_bwd, backward
+        if gate is not None:
+            continue
         yield "pool_pair", pool_pair, (x, stride, EPS)
         pooled = pool_pair(x.double(), stride, EPS)[0].to(dtype)
-        backward = (x, pooled, g, small(3, 4, c), small(2, c), small(2, c), stride)
-        yield "pool_pair_bwd", pool_pair_bwd, backward
-    z1, rows = [image(*shape) for _ in kernels], [small(4, c) for _ in range(4)]
-    yield "sep_second", sep_second, (z1, *rows[:3], dw, pw, EPS)
-    g, z2 = [image(*shape) for _ in kernels], image(4, *shape)
-    yield "sep_second_bwd", sep_second_bwd, (z1, *rows, dw, pw, g, z2, small(4, 3, c), True)
-    yield "node_mix", node_mix, (z1, *rows[:3], small(4))
-    yield "node_mix_bwd_reduce", node_mix_bwd_reduce, (g[0], z1, *rows, small(4))
+        yield "pool_pair_bwd", pool_pair_bwd, (x, pooled, g, small(3, n, c), small(2, c), small(2, c), stride)
+    z1, rows = [image(*shape) for _ in range(n)], [small(n, c) for _ in range(4)]
+    yield f"sep_second{what}", _of(on, 4, sep_second), (z1, *rows[:3], dw, pw, EPS, gate)
+    g, z2 = [image(*shape) for _ in range(n)], image(n, *shape)
+    second = (z1, *rows, dw, pw, g, z2, small(n, 3, c), True, gate)
+    yield f"sep_second_bwd{what}", _of(on, 1, sep_second_bwd), second
+    yield f"node_mix{what}", node_mix, (z1, *rows[:3], small(n), gate)
+    yield f"node_mix_bwd_reduce{what}", node_mix_bwd_reduce, (g[0], z1, *rows, small(n), gate)
+    if gate is None:
+        bypass = [image(shape[0], 2 * c, *shape[2:]) for _ in range(2)]
+        yield "node_mix_shuffled", node_mix_shuffled, (z1, *rows[:3], small(n), bypass, small(2), 2)
+
+
+def _of(on: Sequence[int], first: int, operator: Callable[..., Any]) -> Callable[..., Any]:
+    """`operator` with the branches `on` alone in its first results: those of the others are not defined."""
+
+    def defined(*arguments: Any) -> tuple[Any, ...]:
+        found = operator(*arguments)
+        return *(x[on] for x in found[:first]), *found[first:]
+
+    return defined
 
 
 def _moved(value: Any, to: torch.device | torch.dtype) -> Any:
@@ -145,8 +222,9 @@ def _off(found: Any, exact: Any) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     device = torch.device(arguments[0] if arguments else "cuda")
+    _small_grids()
     found = faults(device)
-    print("\n".join(found) or "no fault")
+    print("\n".join([*(found or [NOTHING]), CHECKED]))
     return bool(found)
 
 

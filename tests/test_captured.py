@@ -191,13 +191,13 @@ def test_the_log_names_what_broke_a_capture_off_not_its_end() -> None:
         cause: Exception | None = None
 
         def capture(self, work: Any) -> Any:
+            end = RuntimeError("capture_end: the capture was invalidated")
+            if self.cause is not None:
+                end.__cause__ = self.cause
             try:
                 raise self.first
-            except Exception:
-                error = RuntimeError("capture_end: the capture was invalidated")
-                if self.cause is not None:
-                    raise error from self.cause
-                raise error
+            finally:
+                raise end
 
     def why(first: Exception, cause: Exception | None = None) -> str | None:
         graphs = Failing()

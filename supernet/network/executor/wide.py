@@ -186,7 +186,9 @@ class _WeightedSum(torch.autograd.Function):
         (g,) = grads
         p, *outputs = ctx.saved_tensors
         dp = torch.stack([_inner(g, y) for y in outputs]).to(p.dtype) if outputs else None
-        return dp, *(g * p[t] if needs else None for t, needs in enumerate(ctx.needs_input_grad[1:]))
+        # Plain numbers are the quicker factors; a backward that is differentiated itself needs p, and so does a device.
+        factors: Any = p if torch.is_grad_enabled() or p.device.type != "cpu" else p.tolist()
+        return dp, *(g * factors[t] if needs else None for t, needs in enumerate(ctx.needs_input_grad[1:]))
 
 
 def _inner(g: Tensor, y: Tensor) -> Tensor:
