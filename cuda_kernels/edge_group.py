@@ -31,9 +31,10 @@ from .separable import (
     check_gate,
     check_small,
     check_weights,
+    packed,
     pixels,
+    room,
     runs,
-    stacked,
     statistics,
     statistics_coefficients,
 )  # fmt: skip
@@ -49,7 +50,7 @@ def edge_group_reference(
     gate: Tensor | None = None,
 ) -> Forward:  # fmt: skip
     """What `edge_group` computes, branch by branch."""
-    z = _room(x, len(dw), stride)
+    z = room(x, len(dw), stride)
     small = [dw[0].new_zeros((len(dw), x.shape[1])) for _ in range(3)]
     for i, on in enumerate(runs(gate, len(dw))):
         if on:
@@ -95,7 +96,7 @@ def edge_group(
     if x.is_cuda:
         from .separable_forward import edge_group_launches
 
-        z = _room(x, len(dw), stride)
+        z = room(x, len(dw), stride)
         mean, var, rstd = (dw[0].new_zeros((len(dw), x.shape[1])) for _ in range(3))
         launch(edge_group_launches(x, dw, pw, dilation, stride, eps, gate, z, mean, var, rstd), x.device)
         return z, mean, var, rstd
@@ -113,7 +114,7 @@ def edge_group_bwd(
     _check(x, dw, pw, dilation, stride, gate)
     check_activations("edge_group_bwd", [("z", z[0]), *((f"g[{i}]", y) for i, y in enumerate(g))])
     check_small("edge_group_bwd", [("coef", coef)], (len(dw), 3, x.shape[1]), x)
-    x, g, z, coef = channels_last(x), [channels_last(y) for y in g], _packed(z), coef.contiguous()
+    x, g, z, coef = channels_last(x), [channels_last(y) for y in g], packed(z), coef.contiguous()
     dw, pw = [w.contiguous() for w in dw], [w.contiguous() for w in pw]
     gate = None if gate is None else gate.contiguous()
     add = None if add is None else channels_last(add)
@@ -137,7 +138,7 @@ def _(
 ) -> Forward:  # fmt: skip
     _check(x, dw, pw, dilation, stride, gate)
     mean, var, rstd = (dw[0].new_empty((len(dw), x.shape[1])) for _ in range(3))
-    return _room(x, len(dw), stride), mean, var, rstd
+    return room(x, len(dw), stride), mean, var, rstd
 
 
 @edge_group_bwd.register_fake
@@ -172,16 +173,6 @@ def _backward(ctx: Any, gz: Tensor | None, g_mean: Any, g_var: Any, g_rstd: Any)
 
 
 edge_group.register_autograd(_backward, setup_context=_setup)
-
-
-def _room(x: Tensor, n: int, stride: int) -> Tensor:
-    height, width = (-(-size // stride) for size in x.shape[-2:])
-    return stacked(x, n, height, width)
-
-
-def _packed(z: Tensor) -> Tensor:
-    """[n, B, C, H, W] in the memory order n, B, H, W, C."""
-    return z.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def _check(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .host import library
+from .separable import channels_last, packed, room
 
 __all__ = [
     "edge_group",
@@ -45,9 +46,9 @@ def _forward(
     x: Sequence[Tensor], affine: Sequence[Tensor | None], dw: Sequence[Tensor], pw: Sequence[Tensor],
     dilation: Sequence[int], stride: int, eps: float, gate: Tensor | None,
 ) -> Statistics:  # fmt: skip
-    x = [_channels_last(t) for t in x]
+    x = [channels_last(t) for t in x]
     n, c = len(dw), x[0].shape[1]
-    z = _stack(n, x[0], stride)
+    z = room(x[0], n, stride)
     mean, var, rstd = (x[0].new_zeros((n, c)) for _ in range(3))
     before, (gate,) = _plain(affine), _plain((gate,))
     dw, pw = _flat(dw), _flat(pw)
@@ -73,7 +74,7 @@ def sep_second_bwd(
     pw: Sequence[Tensor], g: Sequence[Tensor], z2: Tensor, coef: Tensor, weights: bool, gate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     m, c = mean.shape
-    d1 = _stack(m, z1[0], 1)
+    d1 = room(z1[0], m, 1)
     small = mean.new_empty((m, 3, c)), mean.new_empty((m, c)), mean.new_empty((m, c))
     before = mean, scale, shift, rstd
     ddw, dpw = _backward(z1, before, dw, pw, [1] * m, 1, g, z2, coef, None, weights, gate, d1, small)
@@ -85,8 +86,8 @@ def _backward(
     dilation: Sequence[int], stride: int, g: Sequence[Tensor], z: Tensor, coef: Tensor, add: Tensor | None,
     weights: bool, gate: Tensor | None, dx: Tensor, small: Sequence[Tensor | None],
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
-    x, g, z = [_channels_last(t) for t in x], [_channels_last(t) for t in g], _stacked(z)
-    add = None if add is None else _channels_last(add)
+    x, g, z = [channels_last(t) for t in x], [channels_last(t) for t in g], packed(z)
+    add = None if add is None else channels_last(add)
     before, (gate,), coef = _plain(before), _plain((gate,)), coef.contiguous()
     dw, pw = _flat(dw), _flat(pw)
     ddw, dpw = ([torch.empty_like(t) for t in dw], [torch.empty_like(t) for t in pw]) if weights else ([], [])
@@ -99,8 +100,8 @@ def _backward(
 
 
 def pool_pair(x: Tensor, stride: int, eps: float) -> Statistics:
-    x = _channels_last(x)
-    pooled = _stack(2, x, stride)
+    x = channels_last(x)
+    pooled = room(x, 2, stride)
     mean, var, rstd = (x.new_empty((2, x.shape[1])) for _ in range(3))
     library().pool_pair(
         torch.get_num_threads(), _ints([*x.shape, stride]), _at(x), ctypes.c_double(eps),
@@ -112,7 +113,7 @@ def pool_pair(x: Tensor, stride: int, eps: float) -> Statistics:
 def pool_pair_bwd(
     x: Tensor, pooled: Tensor, g: Sequence[Tensor], factor: Tensor, b: Tensor, c: Tensor, stride: int
 ) -> Tensor:
-    x, pooled, g = _channels_last(x), _stacked(pooled), [_channels_last(t) for t in g]
+    x, pooled, g = channels_last(x), packed(pooled), [channels_last(t) for t in g]
     factor, b, c = (t.contiguous() for t in (factor, b, c))
     dx = torch.empty_like(x, memory_format=torch.channels_last)
     library().pool_pair_bwd(
@@ -125,7 +126,7 @@ def pool_pair_bwd(
 def node_mix(
     z: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, p: Tensor, gate: Tensor | None = None
 ) -> Tensor:
-    z = [_channels_last(t) for t in z]
+    z = [channels_last(t) for t in z]
     small = _plain((mean, scale, shift, p, gate))
     out = torch.empty_like(z[0], memory_format=torch.channels_last)
     library().node_mix(torch.get_num_threads(), _mixed(z), _table(z), *map(_at, small), _at(out))
@@ -136,7 +137,7 @@ def node_mix_bwd_reduce(
     g: Tensor, z: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, rstd: Tensor, p: Tensor,
     gate: Tensor | None = None,
 ) -> Statistics:  # fmt: skip
-    g, z = _channels_last(g), [_channels_last(t) for t in z]
+    g, z = channels_last(g), [channels_last(t) for t in z]
     small = _plain((mean, scale, shift, rstd, p, gate))
     terms, c = mean.shape
     out = p.new_zeros(terms), mean.new_empty(c), mean.new_zeros((terms, c)), mean.new_zeros((terms, 3, c))
@@ -150,7 +151,7 @@ def node_mix_shuffled(
     z: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, p: Tensor,
     bypass: Sequence[Tensor], beta: Tensor, k: int,
 ) -> Tensor:  # fmt: skip
-    z, bypass = [_channels_last(t) for t in z], [_channels_last(t) for t in bypass]
+    z, bypass = [channels_last(t) for t in z], [channels_last(t) for t in bypass]
     small, beta = _plain((mean, scale, shift, p)), beta.contiguous()
     out = torch.empty_like(bypass[0], memory_format=torch.channels_last)
     b, c, h, w = z[0].shape
@@ -166,22 +167,8 @@ def _mixed(z: Sequence[Tensor]) -> ctypes.Array[ctypes.c_int]:
     return _ints([b * h * w, c, len(z)])
 
 
-def _stack(n: int, x: Tensor, stride: int) -> Tensor:
-    b, c, h, w = x.shape
-    return x.new_empty((n, b, -(-h // stride), -(-w // stride), c)).permute(0, 1, 4, 2, 3)
-
-
-def _stacked(z: Tensor) -> Tensor:
-    """[n, B, C, H, W] with its memory in the order n, B, H, W, C."""
-    return z.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-
-
 def _plain(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [None if t is None else t.contiguous() for t in tensors]
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:

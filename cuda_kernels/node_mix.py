@@ -34,7 +34,7 @@ from supernet.errors import SupernetError
 from . import host
 from .geometry import geometry
 from .launch import Kernel, Launch, launch, pointer, table
-from .separable import channels_last, check_activations, check_gate, check_small, pixels, runs
+from .separable import channels_last, check_activations, check_gate, check_small, norm_coefficients, pixels, runs
 
 __all__ = ["node_mix", "node_mix_bwd_reduce", "node_mix_reference", "node_mix_reference_sums"]
 
@@ -69,16 +69,8 @@ def node_mix_reference_sums(
         if on:
             sum_gz[t] = (g * (z[t] - mean[t].view(-1, 1, 1))).sum((0, 2, 3))
             dp[t] = (scale[t] * sum_gz[t] + shift[t] * sum_g).sum()
-            coef[t] = torch.stack(_coefficients(p[t] * scale[t], mean[t], rstd[t], sum_g / count, sum_gz[t] / count))
+            coef[t] = norm_coefficients(p[t] * scale[t], mean[t], rstd[t], sum_g, sum_gz[t], count)
     return dp, sum_g, sum_gz, coef
-
-
-def _coefficients(
-    factor: Tensor, mean: Tensor, rstd: Tensor, mean_g: Tensor, mean_gz: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    constant, zero = rstd == 0, torch.zeros_like(rstd)
-    slope = torch.where(constant, zero, -factor * rstd**2 * mean_gz)
-    return factor, slope, torch.where(constant, zero, -factor * mean_g - slope * mean)
 
 
 @torch.library.custom_op("supernet::node_mix", mutates_args=())

@@ -31,6 +31,7 @@ from .separable import (
     channels_last,
     check_activations,
     check_small,
+    packed,
     pixels,
     stacked,
     statistics,
@@ -102,7 +103,7 @@ def pool_pair_bwd(
     """
     _check_backward(x, pooled, g, factor, b, c, stride)
     x, g = channels_last(x), [channels_last(y) for y in g]
-    pooled = pooled.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    pooled = packed(pooled)
     factor, b, c = (y.contiguous() for y in (factor, b, c))
     if x.is_cuda:
         dx = torch.empty_like(x, memory_format=torch.channels_last)

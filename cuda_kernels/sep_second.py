@@ -31,6 +31,8 @@ from .separable import (
     check_gate,
     check_small,
     check_weights,
+    norm_coefficients,
+    packed,
     pixels,
     runs,
     stacked,
@@ -38,7 +40,7 @@ from .separable import (
     statistics_coefficients,
 )  # fmt: skip
 
-__all__ = ["norm_coefficients", "sep_second", "sep_second_bwd", "sep_second_bwd_reference", "sep_second_reference"]
+__all__ = ["sep_second", "sep_second_bwd", "sep_second_bwd_reference", "sep_second_reference"]
 
 Forward = tuple[Tensor, Tensor, Tensor, Tensor]
 Backward = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]
@@ -85,19 +87,6 @@ def sep_second_bwd_reference(
     return d1, coef1, sum_d, sum_dz, ddw, dpw
 
 
-def norm_coefficients(a: Tensor, mean: Tensor, rstd: Tensor, sum_g: Tensor, sum_gz: Tensor, count: int) -> Tensor:
-    """[n, 3, C]: (a, b, c) of dz = a g + b z + c, the backward of a norm with the factor `a` [n, C] in front of g.
-
-        b = -a rstd^2 sum g (z - mean) / N         c = -a sum g / N - b mean       (b = c = 0 where rstd = 0)
-
-    `sum_g`, `sum_gz` [n, C] are those sums over the `count` = N pixels.
-    """
-    constant, zero = rstd == 0, torch.zeros_like(a)  # not by a product: 0 * NaN is NaN
-    b = torch.where(constant, zero, -a * rstd * rstd * sum_gz / count)
-    c = torch.where(constant, zero, -a * sum_g / count - b * mean)
-    return torch.stack([a, b, c], dim=1)
-
-
 @torch.library.custom_op("supernet::sep_second", mutates_args=())
 def sep_second(
     z1: list[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, dw: list[Tensor], pw: list[Tensor], eps: float,
@@ -136,7 +125,7 @@ def sep_second_bwd(
     named = [("z1[0]", z1[0]), ("z2[0]", z2[0]), *((f"g[{i}]", y) for i, y in enumerate(g))]
     check_activations("sep_second_bwd", named)
     check_small("sep_second_bwd", [("coef", coef)], (len(z1), 3, z1[0].shape[1]), z1[0])
-    z1, g, z2 = [channels_last(x) for x in z1], [channels_last(y) for y in g], _packed(z2)
+    z1, g, z2 = [channels_last(x) for x in z1], [channels_last(y) for y in g], packed(z2)
     mean, scale, shift, rstd, coef = (x.contiguous() for x in (mean, scale, shift, rstd, coef))
     dw, pw = [w.contiguous() for w in dw], [w.contiguous() for w in pw]
     gate = None if gate is None else gate.contiguous()
@@ -208,11 +197,6 @@ sep_second.register_autograd(_backward, setup_context=_setup)
 def _normed(z1: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     mean, scale, shift = (x.view(-1, 1, 1) for x in (mean, scale, shift))
     return (z1 - mean) * scale + shift
-
-
-def _packed(z: Tensor) -> Tensor:
-    """[m, B, C, H, W] in the memory order m, B, H, W, C."""
-    return z.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def _check(

@@ -17,9 +17,22 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 from supernet.errors import SupernetError
 
 __all__ = [
-    "branch", "branch_backward", "channels_last", "check_activations", "check_gate", "check_small", "check_weights",
-    "pixels", "runs", "stacked", "statistics", "statistics_coefficients",
-]  # fmt: skip
+    "branch",
+    "branch_backward",
+    "channels_last",
+    "check_activations",
+    "check_gate",
+    "check_small",
+    "check_weights",
+    "norm_coefficients",
+    "packed",
+    "pixels",
+    "room",
+    "runs",
+    "stacked",
+    "statistics",
+    "statistics_coefficients",
+]
 
 KERNELS = (3, 5, 7)
 STORAGE = (torch.float32, torch.bfloat16)
@@ -65,10 +78,34 @@ def statistics_coefficients(
     return torch.stack([torch.ones_like(mean), slope, level - slope * mean], dim=1)
 
 
+def norm_coefficients(a: Tensor, mean: Tensor, rstd: Tensor, sum_g: Tensor, sum_gz: Tensor, count: int) -> Tensor:
+    """[..., 3, C]: (a, b, c) of dz = a g + b z + c, the backward of a norm with the factor `a` [..., C] in front of g.
+
+        b = -a rstd^2 sum g (z - mean) / N         c = -a sum g / N - b mean       (b = c = 0 where rstd = 0)
+
+    `sum_g`, `sum_gz` [..., C] are those sums over the `count` = N pixels.
+    """
+    constant, zero = rstd == 0, torch.zeros_like(a)  # not by a product: 0 * NaN is NaN
+    b = torch.where(constant, zero, -a * rstd * rstd * sum_gz / count)
+    c = torch.where(constant, zero, -a * sum_g / count - b * mean)
+    return torch.stack([a, b, c], dim=-2)
+
+
 def stacked(like: Tensor, n: int, height: int, width: int) -> Tensor:
     """Room [n, B, C, height, width] of which each of the n is channels-last."""
     b, c = like.shape[:2]
     return like.new_empty((n, b, height, width, c)).permute(0, 1, 4, 2, 3)
+
+
+def room(x: Tensor, n: int, stride: int) -> Tensor:
+    """`stacked` room for n outputs of `x` at this stride."""
+    height, width = (-(-size // stride) for size in x.shape[-2:])
+    return stacked(x, n, height, width)
+
+
+def packed(z: Tensor) -> Tensor:
+    """[n, B, C, H, W] in the memory order n, B, H, W, C, copied where it is not."""
+    return z.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def channels_last(x: Tensor) -> Tensor:
