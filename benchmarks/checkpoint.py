@@ -25,12 +25,12 @@ from benchmarks.hardware import hardware
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import WARM_UP, positive
 from supernet.network import Supernet
+from supernet.runs.checkpoint import Checkpoints
+from supernet.runs.state import rng_state
+from supernet.runtime.device import pick, synchronise
 from supernet.space import get_space
+from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
-from supernet.train.checkpoint import Checkpoints
-from supernet.train.device import pick, synchronise
-from supernet.train.state import rng_state
-from supernet.train.task import ImageClassification
 
 CLASSES = 10
 WAYS = ("none", "background", "waiting")

@@ -24,7 +24,7 @@ from benchmarks.kernel_cases import HOME, Case, Spec
 from benchmarks.kernels import bodies
 from benchmarks.report import add_json, describe, table, tell
 from supernet.errors import SupernetError
-from supernet.train.device import pick
+from supernet.runtime.device import pick
 
 SHAPES = [  # batch, channels, height, width, branches
     (2, 16, 9, 7, 4),

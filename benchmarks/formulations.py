@@ -21,15 +21,15 @@ from torch import Tensor
 
 from benchmarks import original
 from benchmarks.report import ORIGINAL
+from supernet.config import GuardConfig
 from supernet.errors import SupernetError, unknown
 from supernet.network import EXECUTORS, Supernet
+from supernet.runtime.device import autocast, pick
+from supernet.runtime.guard import Guard
 from supernet.space import get_space
+from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
-from supernet.train.config import GuardConfig
-from supernet.train.device import autocast, pick
-from supernet.train.guard import Guard
-from supernet.train.task import ImageClassification
 
 __all__ = ["CLASSES", "PARTS", "Batches", "Run", "draw_batches", "make", "own_step"]
 

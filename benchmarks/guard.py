@@ -21,14 +21,14 @@ import torch
 
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, describe, tell
+from supernet.config import GuardConfig
 from supernet.errors import SupernetError
 from supernet.network import Supernet
+from supernet.runtime.device import pick, synchronise
+from supernet.runtime.guard import Guard
 from supernet.space import get_space
+from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
-from supernet.train.config import GuardConfig
-from supernet.train.device import pick, synchronise
-from supernet.train.guard import Guard
-from supernet.train.task import ImageClassification
 
 CLASSES = 10
 WARM_UP = 2  # steps: the first makes buffers and optimiser states

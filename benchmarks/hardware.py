@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from supernet.train.device import versions
+from supernet.runtime.device import versions
 
 __all__ = ["hardware"]
 

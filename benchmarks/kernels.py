@@ -26,7 +26,7 @@ from benchmarks.kernel_cases import HOME, Case, Spec
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.timing import Clock, copy_bandwidth
 from supernet.errors import SupernetError
-from supernet.train.device import pick
+from supernet.runtime.device import pick
 
 COPY = {"cuda": 2**30, "cpu": 2**28}  # bytes of the copy that bandwidth is measured by
 ELSEWHERE = "sm_90"  # the architecture whose registers are told where there is no GPU

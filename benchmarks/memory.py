@@ -61,12 +61,12 @@ def predict(settings: dict[str, Any]) -> dict[str, int] | None:
         return None
     import torch
 
+    from supernet.config import GuardConfig
+    from supernet.data.loader import Batch
     from supernet.network import Supernet
     from supernet.space import get_space
-    from supernet.train.config import GuardConfig
-    from supernet.train.data.loader import Batch
+    from supernet.tasks.task import ImageClassification
     from supernet.train.footprint import footprint_of_step
-    from supernet.train.task import ImageClassification
 
     size, batch = settings["size"], settings["batch"]
     number = torch.zeros(batch, dtype=torch.int64)

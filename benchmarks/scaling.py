@@ -33,8 +33,8 @@ from benchmarks.timing import Clock
 from supernet.errors import SupernetError
 from supernet.network import Supernet
 from supernet.network.macro import Body
+from supernet.runtime.device import autocast, pick, synchronise
 from supernet.space import get_space
-from supernet.train.device import autocast, pick, synchronise
 
 OPERATIONS = (  # in the order in which they are added
     "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "sep_conv_5x5", "avg_pool_3x3", "dil_conv_5x5",

@@ -23,15 +23,15 @@ from benchmarks.formulations import CLASSES
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import positive
+from supernet.config import DataConfig, SearchConfig
+from supernet.data.arrays import from_arrays
+from supernet.data.augment import Augment
+from supernet.data.splits import Splits, open_data
 from supernet.errors import SupernetError
+from supernet.runtime.device import pick, synchronise
 from supernet.space import get_space
-from supernet.train.config import DataConfig, SearchConfig
-from supernet.train.data.arrays import from_arrays
-from supernet.train.data.augment import Augment
-from supernet.train.data.splits import Splits, open_data
-from supernet.train.device import pick, synchronise
+from supernet.tasks.task import ImageClassification
 from supernet.train.search import SearchProgram
-from supernet.train.task import ImageClassification
 
 EPOCHS, IMAGES = 50, 25_000  # of a search; images an epoch for the weights, and as many for the alphas
 WARM_UP = 6  # steps: more than come before a captured one

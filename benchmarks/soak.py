@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, tell
-from supernet.train.config import SearchConfig, from_mapping
+from supernet.config import SearchConfig, from_mapping
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_search
 

@@ -85,9 +85,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from benchmarks.hardware import hardware
+    from supernet.config import DataConfig
+    from supernet.data.splits import open_data
     from supernet.presets import preset_names
-    from supernet.train.config import DataConfig
-    from supernet.train.data.splits import open_data
 
     torch.set_num_threads(1)
     open_data(DataConfig(), 0)  # loads what reads the digits; the children find it loaded

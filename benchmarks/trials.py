@@ -19,18 +19,18 @@ from typing import Any
 
 import torch
 
-from supernet.cli.outcome import guarded
+from supernet.cli.exit_codes import guarded
+from supernet.config import SearchConfig, from_mapping
+from supernet.data.loader import CyclingLoader
 from supernet.errors import SupernetError
 from supernet.presets import preset
-from supernet.train import lock
-from supernet.train.checkpoint import Checkpoints
-from supernet.train.config import SearchConfig, from_mapping
-from supernet.train.data.loader import CyclingLoader
-from supernet.train.log import RunLog, read_metrics
+from supernet.runs import lock
+from supernet.runs.checkpoint import Checkpoints
+from supernet.runs.log import RunLog, read_metrics
+from supernet.tasks.task import ImageClassification
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_search
-from supernet.train.task import ImageClassification
 
 __all__ = ["PHASES", "Whole", "difference", "impatient", "kill", "race", "signalled"]
 

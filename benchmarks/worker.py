@@ -22,7 +22,7 @@ from benchmarks.footprint import Footprint
 from benchmarks.formulations import make
 from benchmarks.hardware import hardware
 from supernet.errors import SupernetError
-from supernet.train.device import pick, synchronise
+from supernet.runtime.device import pick, synchronise
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -11,8 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from .code_cache import CodeCache, Compiled
 from .launch import FOLDER, Kernel
 

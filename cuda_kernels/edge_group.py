@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from . import host
 from .launch import launch
 from .separable import (

@@ -26,8 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from .code_cache import default_folder
 
 __all__ = ["available", "bodies", "compiled", "compiler", "library", "load", "serves", "why_not"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.errors import SupernetError
+from ..errors import SupernetError
 
 __all__ = ["Kernel", "Launch", "launch", "pointer", "table"]
 

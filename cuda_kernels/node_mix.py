@@ -29,8 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from . import host
 from .geometry import geometry
 from .launch import Kernel, Launch, launch, pointer, table

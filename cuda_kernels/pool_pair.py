@@ -22,8 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from . import host
 from .geometry import geometry
 from .launch import Kernel, Launch, launch, pointer, table

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from .code_cache import default_folder
 
 __all__ = ["faults", "unproven"]

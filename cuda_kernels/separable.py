@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from supernet.errors import SupernetError
+from ..errors import SupernetError
 
 __all__ = [
     "branch",

@@ -13,8 +13,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from supernet.errors import SupernetError
-
+from ..errors import SupernetError
 from .geometry import geometry
 from .launch import THREADS, Kernel, Launch, pointer, table
 

@@ -4,8 +4,8 @@ from typing import Protocol
 
 from torch import nn
 
-from supernet.errors import SupernetError
-from supernet.registry import Registry
+from ..errors import SupernetError
+from ..registry import Registry
 
 __all__ = ["OPERATIONS", "OperationBuilder", "operation"]
 

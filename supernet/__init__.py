@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import export_model, retrain, search
+    from .data.augment import Augment
     from .errors import SupernetError
     from .network import Supernet, build, recalibrate
     from .space import Genotype, Space, get_space, published
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .space.layers import Activation, Attention, Conv2d, Linear, Norm, Repeat, Resize
     from .space.value import rounded
     from .space.wrap import wrap
-    from .train.data.augment import Augment
 
 __all__ = [
     "Activation",

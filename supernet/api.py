@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from .config import RetrainConfig, SearchConfig, from_mapping
+from .data.arrays import from_arrays
+from .data.augment import Augment
+from .data.splits import Splits
 from .errors import SupernetError
 from .export import check_reopens
 from .export import export_model as _export_folder
 from .presets import preset
-from .report.space import card_pictures
+from .report.drawings import card_pictures
 from .space import SPACES, Genotype, Space, get_space
 from .space.form import load_space
-from .space.reference import find_genotype
-from .train.config import RetrainConfig, SearchConfig, from_mapping
-from .train.data.arrays import from_arrays
-from .train.data.augment import Augment
-from .train.data.splits import Splits
+from .space.lookup import find_genotype
+from .tasks.task import Task
 from .train.stages import Retrained, Searched, run_retrain, run_search
-from .train.task import Task
 
 __all__ = ["export_model", "retrain", "search"]
 
@@ -210,5 +210,5 @@ def _run(run: Any) -> dict[str, Any]:
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    """Plain values of the settings: dataclasses of `supernet.train.config` serve as groups too."""
+    """Plain values of the settings: dataclasses of `supernet.config` serve as groups too."""
     return {k: vars(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in settings.items()}

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from .api import export_model
+from .config import RetrainConfig, SearchConfig, from_mapping
 from .errors import SupernetError
 from .export import verify_export
 from .network import build
 from .space import Genotype, Space, space_of
-from .train.config import RetrainConfig, SearchConfig, from_mapping
 from .train.stages import Retrained, run_retrain, run_search
 
 __all__ = ["main"]

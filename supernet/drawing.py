@@ -10,7 +10,7 @@ from typing import Any
 from .errors import SupernetError, unknown
 from .space import Genotype, Space, get_space
 from .space.form import load_space
-from .space.reference import find_genotype, find_space, kept_space
+from .space.lookup import find_genotype, find_space, kept_space
 from .space.space import Strengths
 
 __all__ = ["draw", "run_strengths"]
@@ -57,8 +57,8 @@ def draw(
     else:
         assert given is not None
         subject = Subject(given.name, given)
+    from .report.drawings import draw_space
     from .report.files import save  # matplotlib only once all is found
-    from .report.space import draw_space
 
     figures = draw_space(subject.space, subject.genotype, subject.strengths)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> dict[str, list[l
     import torch
 
     from .methods import RELAXATIONS
-    from .train.run import RunFolder
+    from .runs.folder import RunFolder
 
     folder = RunFolder(Path(run))
     state = _newest(folder)
@@ -97,8 +97,8 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> dict[str, list[l
 
 def _newest(folder: Any) -> Mapping[str, Any]:
     """The state of the bilevel step in the newest checkpoint that is whole; damaged ones are passed over."""
-    from .train.checkpoint import Checkpoints
-    from .train.manifest import Damaged
+    from .runs.checkpoint import Checkpoints
+    from .runs.manifest import Damaged
 
     checkpoints = Checkpoints(folder.checkpoints)
     for step in reversed(checkpoints.steps):
@@ -121,7 +121,7 @@ def _of_genotype(reference: str, given: Space | None, allow: Sequence[str]) -> S
 
 
 def _of_run(reference: str, given: Space | None, allow: Sequence[str]) -> Subject:
-    from .train.run import RunFolder
+    from .runs.folder import RunFolder
 
     path = Path(reference).expanduser()
     if not (path / "config.json").is_file():
@@ -142,7 +142,7 @@ def _searched(stored: Mapping[str, Any], path: Path, allow: Sequence[str]) -> Sp
     if label := stored.get("identity", {}).get("label"):
         raise SupernetError(
             f"the run {path} searched the space {str(label)[:60]!r}, which is not registered: give space=FILE.yaml, or "
-            "in Python supernet.report.space.draw_space(found.net.space, strengths=found.net.strengths())"
+            "in Python supernet.report.drawings.draw_space(found.net.space, strengths=found.net.strengths())"
         )
     chosen = stored["config"]["space"]
     return get_space(chosen["name"], **chosen.get("args", {}))

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .config import ExportConfig
 from .errors import SupernetError, unknown
 from .export import MOST_DIFFERENCE, export_model, verify_export
 from .export.timm_entry import check_reads_images
 from .network import build_from
-from .report.space import card_pictures
+from .report.drawings import card_pictures
+from .runs.checkpoint import Checkpoints
+from .runs.folder import RunFolder
 from .space import SPACES, Genotype
-from .space.reference import find_space
-from .train.checkpoint import Checkpoints
-from .train.config import ExportConfig
-from .train.run import RunFolder
+from .space.lookup import find_space
 
 __all__ = ["Exported", "run_export", "trained_network"]
 

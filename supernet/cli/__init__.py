@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import SupernetError, unknown
-from .outcome import USAGE, guarded
+from .exit_codes import USAGE, guarded
 
 __all__ = ["STAGES", "export", "main", "retrain", "search"]
 

@@ -75,8 +75,8 @@ def _health() -> int:
 
 def _memory(arguments: Sequence[str]) -> int:
     config = _search_config(arguments)
+    from ..runtime.out_of_memory import turn_down
     from ..train.footprint import footprint, room
-    from ..train.memory import turn_down
 
     found = footprint(config)
     where = f"{found.device}, executor {found.executor}" if found.executor else str(found.device)
@@ -99,9 +99,9 @@ def _search_config(arguments: Sequence[str]) -> Any:
         if argument.startswith("-"):
             raise SupernetError(f"supernet doctor memory takes key=value only, not {argument[:60]!r}")
     lines = [f"batch_size={a.removeprefix('batch=')}" if a.startswith("batch=") else a for a in arguments]
-    from .check import check
     from .settings import register
     from .space_file import with_space_file
+    from .validate import check
 
     register()
     checked = check("search", with_space_file("search", lines))

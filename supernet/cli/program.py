@@ -20,11 +20,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import SupernetError
-from .check import check
-from .outcome import guarded, one_line
-from .perform import perform, prepare
+from .exit_codes import guarded, one_line
+from .run_stage import perform, prepare
 from .settings import CONF, register, settings
 from .space_file import with_space_file
+from .validate import check
 
 __all__ = ["child_name", "run_program"]
 

@@ -1,6 +1,6 @@
 """From a command line to a configuration dataclass, by way of Hydra's composition.
 
-The settings and their defaults have one source, the dataclasses of supernet/train/config.py. Their defaults enter
+The settings and their defaults have one source, the dataclasses of supernet/config.py. Their defaults enter
 Hydra's ConfigStore as plain mappings (`search_schema` ...), the YAML files of supernet/conf choose the parts, and what
 was composed goes back into the dataclass, which names wrong keys, types and values.
 """
@@ -22,8 +22,8 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ..config import ExportConfig, RetrainConfig, SearchConfig, from_mapping
 from ..errors import SupernetError
-from ..train.config import ExportConfig, RetrainConfig, SearchConfig, from_mapping
 
 __all__ = ["CONF", "SCHEMAS", "compose", "loader_for", "register", "settings"]
 

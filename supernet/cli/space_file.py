@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import SupernetError
-from ..space.reference import kept_space
+from ..space.lookup import kept_space
 
 __all__ = ["with_space_file"]
 

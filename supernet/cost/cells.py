@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.ops import operation
-
 from ..errors import SupernetError
 from ..network.cell import CellPlan, DiscreteCell
 from ..network.pool_norm import with_pool_norm
+from ..ops import operation
 from ..space.cells import CellSpace, TopKCells
 from ..space.genotype import Genotype
 from ..space.graph import CellGraph
 from ..space.space import Space
-from .frames import FRAMES, Frame, Site
-from .part import Factor, Part, Placed, Shape
+from .macro_parts import FRAMES, Frame, Site
+from .placed import Factor, Part, Placed, Shape
 
 __all__ = ["genotype_parts", "known_cells", "relaxed_parts"]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import SupernetError, unknown
 from ..network.seeding import seeded
-from .part import Shape
+from .placed import Shape
 
 __all__ = ["Conditions", "Timer", "fastest", "prepared"]
 

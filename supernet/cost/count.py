@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..network.discrete import build_from
 from ..space import Genotype, Space
+from .arguments import complete, image_for, input_shape, running, space_for
 from .cells import genotype_parts, known_cells
-from .part import Part, Shape
-from .setting import complete, image_for, input_shape, running, space_for
+from .placed import Part, Shape
 
 __all__ = ["Count", "count", "count_whole", "flops", "parameters", "report"]
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..errors import SupernetError
 from ..space import Genotype, Space
+from .arguments import check_space, complete, image_for, input_shape
 from .cells import known_cells, relaxed_parts
 from .count import count, count_whole
 from .modules import module_parts
-from .part import Factor, Part, Placed, Shape, merged
-from .setting import check_space, complete, image_for, input_shape
+from .placed import Factor, Part, Placed, Shape, merged
 
 __all__ = ["CostTable", "cost_table", "expected", "placed_parts", "tabulate"]
 

@@ -17,11 +17,11 @@ from typing import Any
 from ..errors import SupernetError
 from ..network.discrete import build_from
 from ..space import Genotype, Space
+from .arguments import IMAGE, complete, input_shape, running
 from .cache import Cache
 from .clock import Conditions, Timer, fastest, prepared
 from .expected import CostTable, placed_parts, tabulate
-from .part import Part
-from .setting import IMAGE, complete, input_shape, running
+from .placed import Part
 
 __all__ = ["calibrated", "latency_table", "measured"]
 

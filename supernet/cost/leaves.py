@@ -15,11 +15,11 @@ from torch import nn
 
 from ..errors import SupernetError
 from ..space.choice import Choice
+from ..space.choice_base import Undecided
 from ..space.layers import Elastic, Repeat
 from ..space.tree import all_choices
-from ..space.undecided import Undecided
 from ..space.value import Derived, ValueChoice, choices_of, value_of
-from .part import Factor, merged
+from .placed import Factor, merged
 
 __all__ = ["Leaf", "Leaves"]
 

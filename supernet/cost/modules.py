@@ -18,7 +18,7 @@ from ..errors import SupernetError
 from ..network.macro import macro_of
 from ..space.space import Space
 from .leaves import Leaf, Leaves
-from .part import Factor, Part, Placed, Shape, merged
+from .placed import Factor, Part, Placed, Shape, merged
 from .trace import Tracer
 
 __all__ = ["module_parts"]

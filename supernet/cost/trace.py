@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ..errors import SupernetError
 from ..space.layers import Elastic, Repeat
 from ..space.value import ValueChoice
+from .arguments import running
 from .leaves import Leaf, Leaves
-from .part import Shape
-from .setting import running
+from .placed import Shape
 
 __all__ = ["Tracer"]
 

@@ -27,7 +27,7 @@ from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
 from .card import write_card
-from .own import how_to_load
+from .custom_networks import how_to_load
 from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
 
 __all__ = ["export_model"]

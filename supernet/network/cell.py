@@ -13,13 +13,12 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from supernet.ops import operation
-from supernet.ops.convolution import relu_conv_bn
-from supernet.ops.identity import FactorizedReduce, Zero
-
+from ..ops import operation
+from ..ops.convolution import relu_conv_bn
+from ..ops.identity import FactorizedReduce, Zero
 from ..space.cells import CellSpace, Edge
 from ..space.graph import CellGraph
-from .partial import require_divisor
+from .partial_channels import require_divisor
 from .pool_norm import with_pool_norm
 
 __all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join", "run_plain"]

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from supernet.ops.noise import Noise
-
 from ..errors import SupernetError
+from ..ops.noise import Noise
 
 __all__ = ["checkpointed"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..space.relaxed import reach
+from ..space.reach import reach
 from ..space.space import Space
 
 __all__ = ["entropies"]

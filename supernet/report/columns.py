@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .pen import text_width
+from .shapes import text_width
 from .tree import Row
 
 __all__ = ["Chip", "Line", "Sheet", "arrange"]

@@ -11,7 +11,7 @@ from ..errors import SupernetError
 from ..space import CellSpace, Table
 from .files import save
 from .graph import Wire, draw_graph
-from .pen import MUTED, darkest, family, shades
+from .shapes import MUTED, darkest, family, shades
 from .table import draw_table
 
 __all__ = ["draw_cell", "draw_relaxed", "draw_table", "save"]

@@ -14,7 +14,7 @@ from matplotlib.path import Path as Line
 
 from ..errors import SupernetError
 from .layout import Edge, Item, place
-from .pen import FONT, INK, box, canvas, text_width, write
+from .shapes import FONT, INK, box, canvas, text_width, write
 
 __all__ = ["Wire", "draw_graph"]
 

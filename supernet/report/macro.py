@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..space import Genotype, Space
 from ..space.space import Strengths
 from .columns import CHIP, INDENT, LINE, TEXT, WRAP, Chip, Line, Sheet, arrange, label_start
-from .pen import ACCENT, FONT, INK, MUTED, PALE, box, canvas, lighter, text_width, write
+from .shapes import ACCENT, FONT, INK, MUTED, PALE, box, canvas, lighter, text_width, write
 from .tree import Row, tree_rows
 
 __all__ = ["draw_macro"]

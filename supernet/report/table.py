@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..errors import SupernetError
-from .pen import FONT, INK, plain, text_width
+from .shapes import FONT, INK, plain, text_width
 
 __all__ = ["draw_table"]
 

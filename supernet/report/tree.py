@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..space import Decision, Genotype, Space
-from ..space.relaxed import reach
+from ..space.reach import reach
 from ..space.space import Strengths
 
 __all__ = ["Row", "tree_rows"]

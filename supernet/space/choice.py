@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..errors import SupernetError
 from .arithmetic import Plain
-from .undecided import ChoiceMark, Undecided
-from .untouched import refuse_in_place, versions
+from .choice_base import ChoiceMark, Undecided
+from .in_place import refuse_in_place, versions
 from .value import ValueChoice, is_values
 
 __all__ = ["Choice", "Option", "weighed_sum"]

@@ -19,10 +19,10 @@ from torch import nn
 from ..errors import SupernetError
 from .arithmetic import Derived
 from .choice import Choice
+from .choice_base import Undecided
 from .decision import Decision, Integer, KOf, Mark, OneOf
 from .layers import Elastic
 from .layers.repeat import Repeat
-from .undecided import Undecided
 from .value import ValueChoice, choices_of, value_of
 
 __all__ = ["all_choices", "read_choices", "tree_of"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SupernetError
 from .arithmetic import Arithmetic, Derived, Plain, short
-from .undecided import ChoiceMark, Undecided
+from .choice_base import ChoiceMark, Undecided
 
 __all__ = ["Arg", "Derived", "ValueChoice", "choices_of", "is_values", "rounded", "value_of"]
 

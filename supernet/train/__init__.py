@@ -1,1 +1,1 @@
-"""Running things: tasks, data and splits, the bilevel loop, the retrain loop, run folders and checkpoints."""
+"""Running things: the bilevel loop, retraining, and what both measure."""

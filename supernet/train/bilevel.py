@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
 from ..methods import HYPERGRADIENTS, RELAXATIONS, Hypergradient, Problem
 from ..methods.hypergradient import batch_norms, frozen_statistics
 from ..methods.hypergradient.problem import frozen
 from ..methods.part import Part
 from ..network import Supernet
-from .config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
-from .device import autocast
-from .guard import Guard
+from ..runtime.device import autocast
+from ..runtime.guard import Guard
+from ..runtime.ranks import Ranks
+from ..tasks.task import Task
 from .optimizers import adam, load_into, set_lr, sgd
-from .ranks import Ranks
-from .task import Task
 
 __all__ = ["BilevelStep"]
 

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import SupernetError, unknown
+from ..runs.state import rng_state
+from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
+from ..runtime.host_reads import HostReads
 from .bilevel import BilevelStep
-from .cuda_graphs import CudaGraphs, Graph, Graphs
-from .host_reads import HostReads
-from .state import rng_state
 
 __all__ = ["CapturedStep"]
 

@@ -19,25 +19,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..config import AlphaConfig, GuardConfig, MethodConfig, SearchConfig, WeightConfig
 from ..cost.memory import BACKWARD, Ledger, Piece, imagined, without_data
+from ..data.loader import Batch, EvalLoader
+from ..data.registry import in_memory
+from ..data.resident import SHARE
+from ..data.sources import TensorSource, View
+from ..data.splits import Splits, open_data
+from ..data.torchvision_named import NAMED
 from ..errors import SupernetError
 from ..network import Supernet, make_executor
 from ..network.executor.automatic import Auto, choose
 from ..network.macro import Body, macro_of
+from ..runtime.device import pick
+from ..runtime.guard import Guard
 from ..space import Space
+from ..tasks.task import TASKS, Task
 from .bilevel import BilevelStep
-from .config import AlphaConfig, GuardConfig, MethodConfig, SearchConfig, WeightConfig
-from .data.loader import Batch, EvalLoader
-from .data.registry import in_memory
-from .data.resident import SHARE
-from .data.sources import TensorSource, View
-from .data.splits import Splits, open_data
-from .data.torchvision_named import NAMED
-from .device import pick
-from .fit import fit_arguments
-from .guard import Guard
-from .spaces import configured
-from .task import TASKS, Task
+from .compatibility import fit_arguments
+from .space_config import configured
 
 __all__ = ["Footprint", "footprint", "footprint_of_step", "room"]
 

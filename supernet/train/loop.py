@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from .. import files
+from ..config import CheckpointConfig, LogConfig
 from ..errors import NumbersError, SupernetError
-from . import atomic
-from .checkpoint import Checkpoints
-from .config import CheckpointConfig, LogConfig
-from .log import RunLog
-from .progress import Progress
-from .ranks import Ranks
-from .run import RunFolder
-from .signals import StopSignals
-from .state import rng_state, set_rng_state
+from ..runs.checkpoint import Checkpoints
+from ..runs.folder import RunFolder
+from ..runs.log import RunLog
+from ..runs.progress import Progress
+from ..runs.signals import StopSignals
+from ..runs.state import rng_state, set_rng_state
+from ..runtime.ranks import Ranks
 
 __all__ = ["Loop", "Outcome", "Program"]
 
@@ -236,7 +236,7 @@ class Loop:
         report = {"stage": self.program.stage, "epochs": self.epochs, **error.report, "last_checkpoint": last}
         path = self.run_folder.path / "nan_report.json"
         if self.ranks.main:
-            atomic.write_json(path, report)
+            files.write_json(path, report)
         place = "there is no checkpoint yet" if last is None else f"the last good checkpoint is of step {last}"
         return NumbersError(f"{error}; {place}; {path}", report)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import AlphaConfig, WeightConfig
+from ..config import AlphaConfig, WeightConfig
 
 __all__ = ["adam", "load_into", "set_lr", "sgd"]
 

@@ -16,25 +16,25 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from ..config import RecipeConfig, RetrainConfig
+from ..data.loader import CountedLoader, EvalLoader
+from ..data.resident import Residents
+from ..data.sources import ImageInfo, View
+from ..data.splits import Splits
 from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
-from ..network.classifier import Classifier
+from ..network.cell_classifier import Classifier
 from ..network.macro import macro_of
-from ..network.speed import Fast
+from ..network.training_form import Fast
+from ..runs.log import RunLog
+from ..runtime.device import autocast
+from ..runtime.guard import Guard
+from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from .config import RecipeConfig, RetrainConfig
-from .data.loader import CountedLoader, EvalLoader
-from .data.resident import Residents
-from .data.sources import ImageInfo, View
-from .data.splits import Splits
-from .device import autocast
-from .evaluate import evaluate, phase_metrics
-from .fit import check_fits, fit_arguments
-from .guard import Guard
-from .log import RunLog
-from .ranks import Ranks
-from .task import Task
-from .trace import refused, stop
+from ..tasks.task import Task
+from .compatibility import check_fits, fit_arguments
+from .measure import evaluate, phase_metrics
+from .non_finite import refused, stop
 
 __all__ = ["RetrainProgram"]
 

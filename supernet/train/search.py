@@ -9,27 +9,27 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..config import SearchConfig
+from ..data.loader import CountedLoader, CyclingLoader, EvalLoader
+from ..data.resident import Residents
+from ..data.splits import Splits
 from ..errors import NumbersError
 from ..methods import DISCRETISERS
 from ..network import Supernet, make_executor
 from ..network.entropy import entropies
 from ..network.macro import Body, macro_of
-from ..report.show import show_supernet
+from ..report.tensorboard import show_supernet
+from ..runs.log import RunLog
+from ..runtime.device import autocast
+from ..runtime.guard import Guard
+from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..tasks.task import Task
 from .bilevel import BilevelStep
 from .captured import CapturedStep
-from .config import SearchConfig
-from .data.loader import CountedLoader, CyclingLoader, EvalLoader
-from .data.resident import Residents
-from .data.splits import Splits
-from .device import autocast
-from .evaluate import evaluate, phase_metrics
-from .fit import check_fits, fit_arguments
-from .guard import Guard
-from .log import RunLog
-from .ranks import Ranks
-from .task import Task
-from .trace import refused, stop
+from .compatibility import check_fits, fit_arguments
+from .measure import evaluate, phase_metrics
+from .non_finite import refused, stop
 
 __all__ = ["SearchProgram"]
 

@@ -14,27 +14,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config import RetrainConfig, SearchConfig
+from ..data.loader import EvalLoader
+from ..data.sources import ImageInfo
+from ..data.splits import Splits, open_data
+from ..data.timm_eval import has_pictures, timm_test_loader
 from ..errors import SupernetError
 from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
+from ..runs.folder import RunFolder, data_label
+from ..runtime.device import autocast, pick, seed_everything, versions
+from ..runtime.out_of_memory import as_configured
+from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from ..space.reference import find_genotype, find_space
-from .config import RetrainConfig, SearchConfig
-from .data.loader import EvalLoader
-from .data.sources import ImageInfo
-from .data.splits import Splits, open_data
-from .data.timm_eval import has_pictures, timm_test_loader
-from .device import autocast, pick, seed_everything, versions
-from .evaluate import evaluate
+from ..space.lookup import find_genotype, find_space
+from ..tasks.task import TASKS, Task
 from .loop import Loop
-from .memory import as_configured
-from .ranks import Ranks
+from .measure import evaluate
 from .retrain import RetrainProgram
-from .run import RunFolder, data_label
 from .search import SearchProgram
-from .spaces import configured, keep, label_of, label_of_own
-from .task import TASKS, Task
+from .space_config import configured, keep, label_of, label_of_own
 
 __all__ = ["Retrained", "Searched", "run_retrain", "run_search"]
 

@@ -9,7 +9,7 @@
 An executor never sees alphas, and a method never sees a kernel.
 """
 
-from . import fused, reference, wide
+from . import fused, reference, stock
 from .registry import EXECUTORS, Executor, make_executor
 
-__all__ = ["EXECUTORS", "Executor", "fused", "make_executor", "reference", "wide"]
+__all__ = ["EXECUTORS", "Executor", "fused", "make_executor", "reference", "stock"]

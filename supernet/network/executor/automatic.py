@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels import host
-from supernet.cuda_kernels.selfcheck import unproven
-
+from ...cuda_kernels import host
+from ...cuda_kernels.selfcheck import unproven
 from .registry import EXECUTORS, Executor, Mask
 
 if TYPE_CHECKING:

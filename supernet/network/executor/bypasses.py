@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, unshuffle
-from supernet.cuda_kernels.separable import channels_last
-
-from ..partial import bypass
-from .graphs import edge_of, go_back
-from .mixing import MOST_TERMS, mix
+from ...cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, unshuffle
+from ...cuda_kernels.separable import channels_last
+from ..partial_channels import bypass
+from .inner_graphs import edge_of, go_back
+from .node_sum import MOST_TERMS, mix
 
 if TYPE_CHECKING:
     from ..cell import MixedCell

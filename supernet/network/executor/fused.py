@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels import host
-
+from ...cuda_kernels import host
 from ...errors import SupernetError
-from .cell_pass import CellForward
-from .cell_return import CellBackward
-from .graphs import keeps_graph
+from .cell_backward import CellBackward
+from .cell_forward import CellForward
+from .cpu_forms import enter
+from .inner_graphs import keeps_graph
 from .layout import Layout, layout_of
-from .quick import enter
 from .registry import EXECUTORS, Mask
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from supernet.ops import PreActivated
-from supernet.ops.identity import Sourceless, Zero
-
+from ...ops import PreActivated
+from ...ops.identity import Sourceless, Zero
 from ..pool_norm import PoolNorm
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from ..partial import bypass, join, share, take
+from ..partial_channels import bypass, join, share, take
 from .registry import EXECUTORS, Mask, on_host
 
 if TYPE_CHECKING:

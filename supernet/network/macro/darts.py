@@ -14,7 +14,7 @@ from ...errors import SupernetError, unknown
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..classifier import CellClassifier, drop_path, linear_head
+from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .auxiliary import AuxiliaryHead

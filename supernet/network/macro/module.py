@@ -14,12 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SupernetError
 from ...space.choice import Choice, weighed_sum
+from ...space.choice_base import Undecided
 from ...space.genotype import Genotype
 from ...space.layers import Elastic
 from ...space.layers.repeat import Repeat
 from ...space.space import Space
 from ...space.tree import all_choices, tree_of
-from ...space.undecided import Undecided
 from ...space.value import Derived, ValueChoice, value_of
 from ..choice_sum import fused_sum
 from ..executor import Executor

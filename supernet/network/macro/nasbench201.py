@@ -11,13 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.ops.convolution import relu_conv_bn
-
 from ...errors import SupernetError
+from ...ops.convolution import relu_conv_bn
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..classifier import CellClassifier, drop_path, linear_head
+from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..executor.registry import Mask
 from .cells import require_cells, run_mixed

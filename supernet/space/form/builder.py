@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernet.ops import OPERATIONS, operation
-
 from ...errors import SupernetError, unknown
+from ...ops import OPERATIONS, operation
 from ..choice import Choice
 from ..layers import Repeat
 from ..value import ValueChoice, choices_of

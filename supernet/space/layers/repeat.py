@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import SupernetError
 from ..arithmetic import short
-from ..untouched import refuse_in_place, versions
+from ..in_place import refuse_in_place, versions
 from ..value import Arg, ValueChoice, value_of
 from .elastic import Elastic, Running, Setting
 

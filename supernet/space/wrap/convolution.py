@@ -13,10 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from supernet.ops import OPERATIONS
-from supernet.ops import operation as make_operation
-
 from ...errors import SupernetError
+from ...ops import OPERATIONS
+from ...ops import operation as make_operation
 from .low_rank import low_rank
 
 __all__ = ["convolution", "depthwise", "kernel", "operation"]

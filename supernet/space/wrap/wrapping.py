@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ...errors import SupernetError
+from ..choice_base import Undecided
 from ..space import Space
-from ..undecided import Undecided
 from .choice import WrappedChoice
 from .dry_run import Example, dry_run, first_line, make_example
 from .rules import ORIGINAL, Rules, Site, find_sites

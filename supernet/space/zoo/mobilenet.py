@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ...errors import SupernetError, unknown
 from ..choice import Choice
-from ..classifier import Classifier, drop_path
 from ..layers import Conv2d, Norm, Repeat
 from ..layers.activation import HardSigmoid
-from ..sizes import check_options, check_sizes
+from ..limits import check_options, check_sizes
 from ..space import Space
 from ..value import rounded
 from .registry import SPACES
+from .timm_interface import Classifier, drop_path
 
 __all__ = ["MBConv", "MobileNet", "mobilenetv3_like"]
 

@@ -14,11 +14,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ..choice import Choice
-from ..classifier import Classifier, drop_path
 from ..decision import Value
-from ..sizes import check_sizes
+from ..limits import check_sizes
 from ..space import Space
 from .registry import SPACES
+from .timm_interface import Classifier, drop_path
 
 __all__ = ["DEPTHS", "OPTIONS", "InvertedResidual", "MacroNet", "nas_bench_macro", "to_string"]
 

@@ -17,7 +17,7 @@ from torch import nn
 from ...errors import SupernetError, unknown
 from ..choice import Choice
 from ..layers import Conv2d, Elastic, Norm, Resize
-from ..sizes import check_options
+from ..limits import check_options
 from ..space import Space
 from ..value import ValueChoice, rounded
 from .registry import SPACES

@@ -1,0 +1,77 @@
+"""From exceptions to exit codes: a mistake is one line on stderr, an unexpected error keeps its traceback."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from ..errors import StoppedError, SupernetError
+from ..runs.signals import Interrupted
+
+__all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
+
+FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
+MOST = 500  # characters of an error line
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of `work`, with its exceptions turned into one line and a code."""
+    try:
+        code = work()
+        sys.stdout.flush()  # here, where a closed pipe is caught, and not at the interpreter's end
+        return code
+    except StoppedError as error:
+        return _say(f"error: {error}", FAILED)
+    except SupernetError as error:
+        return _say(f"error: {error}", USAGE)
+    except BrokenPipeError:
+        _silence_stdout()
+        return PIPE
+    except OSError as error:
+        return _say(f"error: {_of_system(error)}", FAILED)
+    except Interrupted as error:
+        return _say("interrupted; the same command goes on", error.code)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on from the last checkpoint", INTERRUPTED)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else FAILED if error.code else 0
+    except Exception as error:
+        if found := _full_disk(error):
+            return _say(f"error: {_of_system(found)}", FAILED)
+        traceback.print_exc()
+        return FAILED
+
+
+def one_line(text: object, most: int = MOST) -> str:
+    """`text` in one printable line of at most `most` characters."""
+    line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in str(text)).split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def _say(text: str, code: int) -> int:
+    print(one_line(text), file=sys.stderr, flush=True)
+    return code
+
+
+def _of_system(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
+def _full_disk(error: BaseException) -> OSError | None:
+    """The full disk behind `error`: torch's writer raises a RuntimeError of its own over it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _silence_stdout() -> None:
+    """What is still buffered goes nowhere, so that the interpreter's last flush does not complain."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor needs none of this
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

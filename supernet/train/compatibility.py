@@ -1,0 +1,76 @@
+"""Fits a network's arguments to the data and the task, and checks before training that the network takes the data."""
+
+import inspect
+import json
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data.loader import EvalLoader
+from ..data.sources import ImageInfo, View
+from ..errors import SupernetError
+from ..network import Supernet
+from ..tasks.task import Task
+
+__all__ = ["check_fits", "fit_arguments"]
+
+POINTS = 4  # of two choices of two widths that should be one choice, all agree once in 16 times
+
+
+@torch.no_grad()
+def check_fits(net: nn.Module, task: Task, view: View, device: torch.device) -> None:
+    """Raises SupernetError where `net` cannot take two samples of `view`, or has another head than `task` needs.
+
+    Of a user's own network with choices some points are run too: what runs mixed may not fit together decided.
+    """
+    training = net.training
+    net.eval()
+    try:
+        batch = next(iter(EvalLoader(view.subset(np.arange(min(2, len(view)))), batch_size=2, device=device)))
+        inputs, _ = task.unpack(batch)
+        _check_outputs(net, inputs, task)
+        if isinstance(net, Supernet) and net.space.factory is not None:
+            _check_points(net, inputs, task)
+    finally:
+        net.train(training)
+
+
+def _check_points(net: Supernet, inputs: Any, task: Task) -> None:
+    rng = random.Random(0)
+    try:
+        for _ in range(POINTS):
+            genotype = net.space.sample(rng)
+            net.activate(genotype)
+            try:
+                _check_outputs(net, inputs, task)
+            except SupernetError as error:
+                decided = json.dumps(dict(genotype.decisions))[:200]
+                raise SupernetError(f"the network that is decided as {decided} does not run: {error}") from None
+    finally:
+        net.deactivate()
+
+
+def _check_outputs(net: nn.Module, inputs: Any, task: Task) -> None:
+    shape = tuple(inputs.shape[1:])
+    try:
+        outputs = net(inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, SupernetError):
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        raise SupernetError(f"the network cannot take samples of the shape {shape}: {reason}") from None
+    if (outputs.shape[1] if outputs.ndim > 1 else 1) != task.outputs:
+        raise SupernetError(
+            f"the network's outputs have the shape {tuple(outputs.shape)}; the task needs {task.outputs} a sample"
+        )
+
+
+def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: ImageInfo, task: Task) -> dict[str, Any]:
+    """`given` with channels, size and classes of the data, where `network` has such arguments and none was given."""
+    fitting = {"in_chans": info.in_chans, "image_size": info.image_size, "num_classes": task.outputs}
+    takes = inspect.signature(network).parameters
+    return {key: value for key, value in fitting.items() if key in takes} | dict(given)

@@ -1,0 +1,38 @@
+"""Measuring a network: on a loader, without gradients and in evaluation mode, and by the sums of its training steps."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..runtime.guard import measured
+from ..runtime.ranks import Ranks
+from ..tasks.task import Task, add_sums
+
+__all__ = ["evaluate", "phase_metrics"]
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, task: Task, batches: Iterable[Any], ranks: Ranks | None = None) -> dict[str, float]:
+    """The task's metrics over all batches, those of all `ranks`; the network is left in the mode it was in."""
+    training = net.training
+    net.eval()
+    sums: dict[str, Tensor] = {}
+    try:
+        for batch in batches:
+            inputs, targets = task.unpack(batch)
+            sums = add_sums(sums, task.sums(net(inputs).float(), targets))
+    finally:
+        net.train(training)
+    return task.metrics((ranks or Ranks()).total({"": sums})[""])
+
+
+def phase_metrics(task: Task, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
+    """The metrics of each phase as ``phase/name``; phases whose steps were all skipped have none."""
+    return {
+        f"{phase}/{name}": value
+        for phase, totals in sums.items()
+        if measured(totals)
+        for name, value in task.metrics(totals).items()
+    }

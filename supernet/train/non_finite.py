@@ -1,0 +1,88 @@
+"""Where numbers stopped being finite: a batch is run once more, and every module is watched.
+
+In the forward pass it is the first module, in the order of their calls, whose output is not finite. Where only
+gradients are not finite it is the last one with such a gradient: a backward pass carries it to all modules before.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import NumbersError
+from ..methods.hypergradient import frozen_statistics
+from ..runtime.guard import Guard, non_finite
+
+__all__ = ["refused", "stop", "trace"]
+
+Gradients = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # the loss, and the gradients by their parameters' names
+
+
+def trace(net: nn.Module, gradients: Gradients) -> dict[str, Any]:
+    """Runs `gradients` and says where it is not finite, as plain values; running statistics and generators are kept.
+
+    `where` is "output", "loss", "gradient" or, where all is finite this time, None; `module` its name; `input` whether
+    the network's input was finite.
+    """
+    calls: list[str] = []
+    bad: list[str] = []
+    inputs: list[bool] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, given: Any, output: Any) -> None:
+            calls.append(name)
+            if not bad and non_finite(output if isinstance(output, list | tuple | dict) else [output]):
+                bad.append(name)
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in net.named_modules() if name]
+    hooks.append(net.register_forward_pre_hook(lambda _, given: inputs.append(not non_finite(list(given)))))
+    try:
+        with frozen_statistics(net), torch.random.fork_rng():
+            loss, found = gradients()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = non_finite(found)
+    where = "output" if bad else "loss" if non_finite([loss]) else "gradient" if names else None
+    module = bad[0] if bad else _latest(names, calls) if where == "gradient" else None
+    return {"where": where, "module": module, "input": all(inputs), "gradients": names[:20] if not bad else []}
+
+
+def stop(guard: Guard, net: nn.Module, seed: int, indices: list[int], gradients: Gradients) -> NumbersError:
+    """The error that ends a run after its skips, with its report; `indices` are the samples of the last one's batch."""
+    told = guard.report()
+    try:
+        found = trace(net, gradients)
+    except RuntimeError as error:  # such as no memory for another run: what is known must be told all the same
+        found = {"where": None, "module": None, "input": True, "failed": str(error)[:200]}
+    place = f"first in the {found['where']}" if found["where"] else "and finite when the batch was run again"
+    if found["module"] is not None:
+        place += f" of {found['module']}" + ("" if found["input"] else ", whose input has them already")
+    return NumbersError(
+        f"non-finite {told['found']} in {told['skips']} steps in a row, the last is step {told['step']} of seed "
+        f"{seed}: {place}; samples {_short(indices)}; check them, lower the learning rate or raise guard.skips",
+        {"seed": seed, **told, **found, "indices": indices},
+    )
+
+
+def refused(error: NumbersError, seed: int, step: int, indices: list[int]) -> NumbersError:
+    """`error` of a state that cannot be saved, with what the run knows; `indices` belong to the last step."""
+    return NumbersError(
+        f"after step {step} of seed {seed} {error}; the last samples are {_short(indices)}; lower the learning rate",
+        {"seed": seed, "step": step, **error.report, "indices": indices},
+    )
+
+
+def _latest(names: list[str], calls: list[str]) -> str:
+    """The module of the parameter that was called last; a parameter of none (an alpha) stands for itself."""
+    order = {name: i for i, name in enumerate(calls)}
+    name = max(names, key=lambda name: order.get(name.rpartition(".")[0], -1))
+    module = name.rpartition(".")[0]
+    return module if module in order else name
+
+
+def _short(indices: list[int]) -> str:
+    return ", ".join(map(str, indices[:6])) + (f", ... ({len(indices)} in all)" if len(indices) > 6 else "")

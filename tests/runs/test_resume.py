@@ -1,0 +1,196 @@
+"""A search that stops anywhere and goes on ends with the same bits as one that never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet import Choice, Conv2d, Linear, Norm, Repeat
+from supernet.config import RetrainConfig, SearchConfig, from_mapping
+from supernet.methods import HYPERGRADIENTS
+from supernet.presets import preset, preset_names
+from supernet.runs.checkpoint import Checkpoints
+from supernet.runs.log import read_metrics
+from supernet.space import Space, published
+from supernet.train.stages import run_retrain, run_search
+
+STEPS = 3  # an epoch: 72 samples, about half of them for the weights, batches of 10
+TINY: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 10,
+    "data": {"limit": 72},
+    "checkpoint": {"every_steps": 1},
+    "log": {"every": 1, "progress": False, "tensorboard": False},
+}
+SIZES = {"darts": {"channels": 2, "layers": 2}, "nasbench201": {"channels": 2, "cells_per_stage": 1}}
+SPACES: dict[str, Any] = {"darts": {"nodes": 2}, "nasbench201": {}}  # two nodes: 5 edges a cell in place of 14
+PRESETS = preset_names("method")  # all of them, so that a later one is held to this too
+METHODS = [("darts", name) for name in PRESETS] + [("nasbench201", "darts_first_order")]
+
+
+def search_config(root: Path, space: str, name: str, **more: Any) -> SearchConfig:
+    values = {
+        **TINY,
+        "space": {"name": space, "args": SPACES[space]},
+        "network": SIZES[space],
+        "method": preset("method", name),
+        "run": {"root": str(root), "name": "run"},
+        **more,
+    }
+    return from_mapping(SearchConfig, values)
+
+
+def same(one: Any, other: Any, where: str = "state") -> None:
+    """Fails with the path of the first difference; tensors are compared by their bits."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+        assert one.dtype == other.dtype, where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            same(a, b, f"{where}[{i}]")
+    else:
+        assert one == other or (one != one and other != other), where
+
+
+def final_state(root: Path) -> dict[str, Any]:
+    found = Checkpoints(root / "run" / "checkpoints").latest()
+    assert found is not None
+    return {key: value for key, value in found[1].items() if key != "seconds"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(final state, rows of the log, genotype) of a run that is never stopped, made once for each method."""
+    made: dict[tuple[str, str], Any] = {}
+
+    def get(space: str, method: str) -> Any:
+        if (space, method) not in made:
+            root = tmp_path_factory.mktemp("whole")
+            found = run_search(search_config(root, space, method))
+            assert len(read_metrics(root / "run" / "metrics.jsonl")) == 2 * (STEPS + 1), "a row a step and an epoch"
+            made[space, method] = final_state(root), read_metrics(root / "run" / "metrics.jsonl", time=False), found
+        return made[space, method]
+
+    return get
+
+
+@pytest.mark.parametrize(("space", "method"), METHODS)
+@pytest.mark.parametrize("stop", [1, 2, STEPS, STEPS + 1], ids=["first batch", "last batch", "epoch end", "next epoch"])
+def test_a_stopped_search_ends_with_the_same_bits(
+    tmp_path: Path, uninterrupted: Any, space: str, method: str, stop: int
+) -> None:
+    config = search_config(tmp_path, space, method)
+    half = run_search(config, until=stop)
+    assert not half.done
+    torch.rand(7)  # what another program draws in between must not matter
+    rest = run_search(config)
+    state, rows, whole = uninterrupted(space, method)
+    same(final_state(tmp_path), state)
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl", time=False) == rows
+    assert rest.genotype == whole.genotype
+
+
+class Deep(nn.Module):
+    """A network of one's own: undecided depth and width, batch norms and dropout."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__()
+        self.width = Choice([2, 4])
+        self.stem, self.drop = Conv2d(in_chans, self.width, 3), nn.Dropout(0.3)
+        self.blocks = Repeat(self.block, Choice(range(1, 4)))
+        self.head = Linear(self.width, num_classes)
+
+    def block(self) -> nn.Module:
+        return nn.Sequential(Norm(self.width), nn.ReLU(), nn.Dropout(0.3), Conv2d(self.width, self.width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+def test_a_stopped_search_of_ones_own_network_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """Dropout draws from the state of torch's numbers, which is kept."""
+
+    def config(root: Path) -> SearchConfig:
+        run = {"root": str(root), "name": "run"}
+        return from_mapping(SearchConfig, TINY | {"run": run})
+
+    whole = run_search(config(tmp_path / "whole"), space=Space(Deep))
+    for stop in (1, STEPS, STEPS + 1):
+        root = tmp_path / f"until {stop}"
+        assert not run_search(config(root), space=Space(Deep), until=stop).done
+        torch.rand(7)
+        rest = run_search(config(root), space=Space(Deep))
+        same(final_state(root), final_state(tmp_path / "whole"))
+        assert rest.genotype == whole.genotype
+
+
+def test_every_hypergradient_has_a_preset() -> None:
+    """Otherwise the test above would say nothing of it."""
+    assert {preset("method", name)["hypergradient"] for name in PRESETS} == set(HYPERGRADIENTS)
+
+
+def test_resume_is_the_state_and_not_a_second_start(tmp_path: Path) -> None:
+    """The comparison above can fail: a run that loses one step's momentum ends elsewhere."""
+    config = search_config(tmp_path, "darts", "darts_first_order")
+    run_search(config, until=2)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    step, state = checkpoints.latest()  # type: ignore[misc]
+    for entry in state["program"]["bilevel"]["weight_optimizer"]["state"].values():
+        entry["momentum_buffer"].zero_()
+    checkpoints.save(step, state)
+    run_search(config)
+    whole = tmp_path / "whole"
+    run_search(search_config(whole, "darts", "darts_first_order"))
+    with pytest.raises(AssertionError, match=r"\.net\."):
+        same(final_state(tmp_path)["program"], final_state(whole)["program"])
+
+
+def test_a_finished_run_only_gives_its_result(tmp_path: Path) -> None:
+    config = search_config(tmp_path, "darts", "darts_first_order")
+    first = run_search(config)
+    before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run" / "checkpoints").rglob("*"))
+    second = run_search(config)
+    assert second.genotype.to_json() == first.genotype.to_json()
+    assert dict(second.metrics) == dict(first.metrics)
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run" / "checkpoints").rglob("*"))
+
+
+def test_a_finished_search_goes_on_for_another_epoch(tmp_path: Path) -> None:
+    run_search(search_config(tmp_path, "darts", "darts_first_order", epochs=1))
+    run = {"root": str(tmp_path), "name": "run", "allow_changes": ["epochs"]}
+    assert run_search(search_config(tmp_path, "darts", "darts_first_order", run=run)).done
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def test_warm_up_leaves_the_alphas_alone(tmp_path: Path) -> None:
+    config = search_config(tmp_path, "darts", "darts_first_order", method={"warmup_epochs": 1})
+    begun = run_search(config, until=1).net.state_dict()["alpha.normal"].clone()
+    assert torch.equal(run_search(config, until=STEPS).net.state_dict()["alpha.normal"], begun)
+    assert not torch.equal(run_search(config, until=STEPS + 1).net.state_dict()["alpha.normal"], begun)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5])
+def test_a_stopped_retraining_ends_with_the_same_bits(tmp_path: Path, stop: int) -> None:
+    recipe = {"ema": 0.9, "mixup": 0.2, "drop_path": 0.3}
+    network = {"channels": 2, "layers": 2, "drop_rate": 0.2}
+
+    def config(root: Path) -> RetrainConfig:
+        run = {"root": str(root), "name": "run"}
+        return from_mapping(RetrainConfig, {**TINY, "recipe": recipe, "network": network, "run": run})
+
+    genotype = published("DARTS_V2")
+    whole = run_retrain(config(tmp_path / "whole"), genotype=genotype)
+    assert not run_retrain(config(tmp_path), genotype=genotype, until=stop).done
+    torch.rand(7)
+    rest = run_retrain(config(tmp_path), genotype=genotype)
+    same(final_state(tmp_path), final_state(tmp_path / "whole"))
+    same(rest.model.state_dict(), whole.model.state_dict())
+    assert dict(rest.metrics) == dict(whole.metrics)
