@@ -29,7 +29,7 @@ from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_retrain, run_search
-from tests.runs.test_resume import final_state, same
+from tests.support.searches import final_state, same
 
 WORLD = 2
 TINY: dict[str, Any] = {

@@ -22,8 +22,8 @@ from supernet.space import get_space
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
-from tests.runs.test_resume import same
 from tests.support.replaying import NotedGraphs
+from tests.support.searches import same
 
 NAN = float("nan")
 METHODS = ("first_order", "finite_difference")

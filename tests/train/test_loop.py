@@ -17,8 +17,8 @@ from supernet.train.captured import CapturedStep
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_search
-from tests.runs.test_resume import TINY, search_config
 from tests.support.reading import Reading
+from tests.support.searches import TINY, search_config
 
 CPU = torch.device("cpu")
 EVERY, UNTIL = 4, 11  # steps between two lines of the log; where the run is stopped, amid an epoch of 15

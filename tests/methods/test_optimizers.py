@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from supernet.config import AlphaConfig, WeightConfig
-from supernet.train.optimizers import adam, load_into, set_lr, sgd
-from tests.runs.test_resume import same
+from supernet.methods.optimizers import adam, load_into, set_lr, sgd
+from tests.support.searches import same
 
 SHAPES = [(4, 3, 3, 3), (4, 1, 3, 3), (6, 4, 1, 1), (5,), (2, 3)]
 WEIGHTS = WeightConfig(lr=0.1, momentum=0.9, weight_decay=0.01)
