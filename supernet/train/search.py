@@ -4,7 +4,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from ..data.resident import Residents
 from ..data.splits import Splits
 from ..errors import NumbersError
 from ..methods import DISCRETISERS
-from ..network import Supernet, make_executor
+from ..network import Supernet
 from ..network.entropy import entropies
-from ..network.macro import Body, macro_of
+from ..network.macro import macro_of
 from ..report.tensorboard import show_supernet
 from ..runs.log import RunLog
 from ..runtime.device import autocast
@@ -107,9 +107,7 @@ class SearchProgram:
         """Runs the last skipped batch again, with the executor whose modules can be watched."""
         told = self.guard.report()
         part, step = told["part"], told["step"]
-        body = cast(Body, self.net.body)
-        if body.executor is not None:
-            body.executor = make_executor("reference")
+        self.net.use("reference")
         train = next(self.train.epoch(*divmod(step, self.steps)))
 
         def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -6,6 +6,7 @@ p[e, o] = exp(alpha[e, o]) / sum_o' exp(alpha[e, o'])
 from torch import Tensor
 
 from ...network.supernet import softmax
+from ...space.space import Table
 from ..part import Part
 from .registry import RELAXATIONS
 
@@ -16,6 +17,6 @@ __all__ = ["Softmax"]
 class Softmax(Part):
     """A distribution over the options of each row."""
 
-    def __call__(self, alpha_EO: Tensor) -> Tensor:
+    def __call__(self, alpha_EO: Tensor, table: Table) -> Tensor:
         """P of the same shape; each row sums to 1."""
         return softmax(alpha_EO)
