@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from benchmarks.formulations import CLASSES, Batches, draw_batches, own_step
 from benchmarks.hardware import hardware
@@ -31,8 +30,7 @@ from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import positive
 from benchmarks.timing import Clock
 from supernet.errors import SupernetError
-from supernet.network import Supernet
-from supernet.network.macro import Body
+from supernet.network import Mixture, Supernet
 from supernet.runtime.device import autocast, pick, synchronise
 from supernet.space import get_space
 
@@ -64,21 +62,21 @@ def one_path(settings: dict[str, Any], candidates: int, by: str) -> Callable[[],
     device = pick(settings["device"])
     net = network(settings, OPERATIONS[:candidates])
     batches: Batches = draw_batches(settings["batch"], settings["size"], device)
-    body = cast(Body, net.body)
-    if by == "gate" and getattr(body.executor, "name", "") not in GATED:
-        raise SupernetError(f"the executors {' and '.join(GATED)} alone take a mask on the device")
+    if by == "gate" and (net.body.executor is None or net.body.executor.name not in GATED):
+        raise SupernetError(f"of a mask on the device the executors {' and '.join(GATED)} alone make less work")
     edges = net.alphas()[0].shape[0]
     chosen = torch.zeros(edges, candidates, device=device)
     chosen[:, 0] = 1
     mask: Any = chosen if by == "gate" else (chosen > 0).tolist()
-    leaves = [chosen.clone().requires_grad_() for _ in body.sites]
+    leaves = tuple(chosen.clone().requires_grad_() for _ in net.sites)
+    mixture = Mixture(leaves, (mask,) * len(leaves))
 
     def run() -> None:
         net.zero_grad(set_to_none=True)
         images, labels = batches["train"]
         with autocast(device, "bf16" if settings["bf16"] else "off"):
-            logits = body.run(images.contiguous(memory_format=torch.channels_last), leaves, [mask] * len(leaves))
-        F.cross_entropy(cast(Tensor, logits).float(), labels).backward()
+            logits = net.body.run(images.contiguous(memory_format=torch.channels_last), mixture)
+        F.cross_entropy(logits.float(), labels).backward()
 
     return run
 

@@ -68,7 +68,8 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         rate = _run(program, settings["steps"], device)
         validation = _validate(program, device) if settings["validate"] else None
         memory = footprint.peak()
-        executor = program.net.body.executor.name  # type: ignore[union-attr]
+        chosen = program.net.body.executor
+        executor = chosen.name if chosen is not None else ""
         why_not = program.stepper.why_not
     finally:
         program.close()

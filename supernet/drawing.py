@@ -75,9 +75,8 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> dict[str, list[l
 
     Raises SupernetError where there is none, or where it is of another space.
     """
-    import torch
-
     from .methods import RELAXATIONS
+    from .network.options import absent_in
     from .runs.folder import RunFolder
 
     folder = RunFolder(Path(run))
@@ -91,7 +90,7 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> dict[str, list[l
             raise SupernetError(
                 f"the run {folder.path} is of another space: it has no alphas {table.shape} called {table.name!r}"
             )
-        found[table.name] = relaxation(alpha.masked_fill(~torch.tensor(table.mask), float("-inf"))).tolist()
+        found[table.name] = relaxation(alpha.masked_fill(absent_in(state["net"], table), float("-inf")), table).tolist()
     return found
 
 

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from ...cuda_kernels import host
 from ...errors import SupernetError
+from ..mixture import HostMask, Mask, full
+from ..uncompiled import uncompiled
 from .cell_backward import CellBackward
 from .cell_forward import CellForward
 from .cpu_forms import enter
 from .inner_graphs import keeps_graph
 from .layout import Layout, layout_of
-from .registry import EXECUTORS, Mask
+from .registry import EXECUTORS, refuse_hooks
 
 if TYPE_CHECKING:
     from ..cell import MixedCell
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Cpu", "Cuda", "Fused"]
 
 log = logging.getLogger(__name__)
-MOST_LAYOUTS = 64  # kept a cell: one for each mask that was used, such as the paths that a sampler takes
+MOST_LAYOUTS = 64  # that a cell keeps: one for each mask that was used, such as the paths that a sampler takes
 
 
 class Fused:
@@ -41,6 +43,7 @@ class Fused:
     name: ClassVar[str]
     double_backward: ClassVar[bool] = False
     channels_last: ClassVar[bool] = True
+    serves_hooks: ClassVar[bool] = False
 
     def check(self, x: Tensor) -> None:
         """Raises SupernetError where states like `x` cannot be served here."""
@@ -49,21 +52,21 @@ class Fused:
     def kernels(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
-    @torch.compiler.disable  # its operators compile; the bookkeeping around them would be traced in vain
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
+    @uncompiled  # its operators compile; the bookkeeping around them would be traced in vain
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        refuse_hooks(self.name, weights.hooks)
         states = enter(weights, x)
         self.check(states[0])
         gate = None
         if isinstance(mask, Tensor):  # which operations run is known to the device alone
-            gate = mask.to(p.dtype)
-            mask = [[True] * p.shape[1] for _ in range(p.shape[0])]
+            gate, mask = mask.to(p.dtype), full(p)
         layout = _layout(weights, mask)
         amp = torch.is_autocast_enabled(states[0].device.type)
         if amp:  # a state may be wider than what convolutions make of it
             dtype = torch.get_autocast_dtype(states[0].device.type)
             states = [state.to(dtype) for state in states]
-        found = _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
-        return cast(Tensor, found)
+        output = _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
+        return cast(Tensor, output)
 
 
 @EXECUTORS.register("cpu")
@@ -102,15 +105,14 @@ class Cuda(Fused):
             raise SupernetError(f"executor=cuda serves float32 and bf16, not {x.dtype}; use executor=torch")
 
 
-def _layout(cell: "MixedCell", mask: Mask) -> Layout:
+def _layout(cell: "MixedCell", mask: HostMask) -> Layout:
     """The cell's layout under this mask; made anew where a module or parameter of the cell has been replaced."""
-    kept: dict[Any, Layout] = cell.layouts
     key = tuple(map(tuple, mask))
-    if key not in kept or not kept[key].current():
-        if len(kept) >= MOST_LAYOUTS:
-            kept.clear()
-        kept[key] = layout_of(cell, mask)
-    return kept[key]
+    if key not in cell.layouts or not cell.layouts[key].current():
+        if len(cell.layouts) >= MOST_LAYOUTS:
+            cell.layouts.clear()
+        cell.layouts[key] = layout_of(cell, mask)
+    return cell.layouts[key]
 
 
 class _Cell(torch.autograd.Function):
