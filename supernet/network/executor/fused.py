@@ -12,10 +12,11 @@ with the sums that dL/dp needs anyway, so no gradient of a term is ever written.
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from ...cuda_kernels import host
 from ...errors import SupernetError
@@ -24,6 +25,7 @@ from .cell_forward import CellForward
 from .cpu_forms import enter
 from .inner_graphs import keeps_graph
 from .layout import Layout, layout_of
+from .record import Record
 from .registry import EXECUTORS, Mask
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Cpu", "Cuda", "Fused"]
 
 log = logging.getLogger(__name__)
-MOST_LAYOUTS = 64  # kept a cell: one for each mask that was used, such as the paths that a sampler takes
+MOST_LAYOUTS = 64  # of one cell: one for each mask that was used, such as the paths that a sampler takes
 
 
 class Fused:
@@ -43,14 +45,16 @@ class Fused:
     channels_last: ClassVar[bool] = True
 
     def check(self, x: Tensor) -> None:
-        """Raises SupernetError where states like `x` cannot be served here."""
+        """Raises SupernetError where states like `x` [B, C, H, W] cannot be served here."""
         raise NotImplementedError
 
-    def kernels(self) -> AbstractContextManager[Any]:
+    def kernels(self) -> AbstractContextManager[object]:
+        """What each pass runs in."""
         return nullcontext()
 
     @torch.compiler.disable  # its operators compile; the bookkeeping around them would be traced in vain
     def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
+        """The output [B, C', H', W'] of a mixed cell for its inputs [B, C, H, W], `p` [E, O] and `mask` [E, O]."""
         states = enter(weights, x)
         self.check(states[0])
         gate = None
@@ -62,8 +66,7 @@ class Fused:
         if amp:  # a state may be wider than what convolutions make of it
             dtype = torch.get_autocast_dtype(states[0].device.type)
             states = [state.to(dtype) for state in states]
-        found = _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
-        return cast(Tensor, found)
+        return _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
 
 
 @EXECUTORS.register("cpu")
@@ -83,7 +86,7 @@ class Cpu(Fused):
         if x.dtype == torch.float32 and not host.available():
             raise SupernetError(f"executor=cpu: {host.why_not()}")
 
-    def kernels(self) -> AbstractContextManager[Any]:
+    def kernels(self) -> AbstractContextManager[object]:
         return host.compiled() if host.available() else nullcontext()
 
 
@@ -104,13 +107,27 @@ class Cuda(Fused):
 
 def _layout(cell: "MixedCell", mask: Mask) -> Layout:
     """The cell's layout under this mask; made anew where a module or parameter of the cell has been replaced."""
-    kept: dict[Any, Layout] = cell.layouts
+    layouts: dict[tuple[tuple[bool, ...], ...], Layout] = cell.layouts
     key = tuple(map(tuple, mask))
-    if key not in kept or not kept[key].current():
-        if len(kept) >= MOST_LAYOUTS:
-            kept.clear()
-        kept[key] = layout_of(cell, mask)
-    return kept[key]
+    if key not in layouts or not layouts[key].current():
+        if len(layouts) >= MOST_LAYOUTS:
+            layouts.clear()
+        layouts[key] = layout_of(cell, mask)
+    return layouts[key]
+
+
+class _Context(FunctionCtx):
+    """What the forward leaves for the backward, beside p, the `n` kept tensors and the parameters."""
+
+    executor: Fused
+    cell: "MixedCell"
+    layout: Layout
+    record: Record
+    n: int
+    needs_states: tuple[bool, ...]
+    needs_weights: bool
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
 
 
 class _Cell(torch.autograd.Function):
@@ -118,27 +135,29 @@ class _Cell(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, executor: Fused, cell: Any, layout: Layout, gate: Any, n: int, p: Tensor, *rest: Tensor
-    ) -> Tensor:
+        ctx: _Context, executor: Fused, cell: "MixedCell", layout: Layout, gate: Tensor | None, inputs: int,
+        p: Tensor, *rest: Tensor,
+    ) -> Tensor:  # fmt: skip
         needs = ctx.needs_input_grad
         run = CellForward(cell, layout, p, gate, keeps=any(needs))
         with executor.kernels():
-            out = run.run(rest[:n])
+            out = run.run(rest[:inputs])
         ctx.executor, ctx.cell, ctx.layout, ctx.record = executor, cell, layout, run.record
-        ctx.needs_states, ctx.needs_weights = needs[6 : 6 + n], any(needs[6 + n :])
-        kept, run.record.tensors = run.record.tensors, []
-        ctx.kept = len(kept)
-        ctx.save_for_backward(p, *kept, *rest[n:])  # the parameters: an update in place before the backward is noticed
+        ctx.needs_states, ctx.needs_weights = needs[6 : 6 + inputs], any(needs[6 + inputs :])
+        tensors, run.record.tensors = run.record.tensors, []
+        ctx.n = len(tensors)
+        # The parameters are saved so that an update in place before the backward is noticed.
+        ctx.save_for_backward(p, *tensors, *rest[inputs:])
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        p, *kept = ctx.saved_tensors[: 1 + ctx.kept]
-        run = CellBackward(ctx.cell, ctx.layout, ctx.record, kept, ctx.needs_weights)
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        p, *tensors = ctx.saved_tensors[: 1 + ctx.n]
+        run = CellBackward(ctx.cell, ctx.layout, ctx.record, tensors, ctx.needs_weights)
         # Autocast may be on around a backward too, and the operators are told their types.
         with ctx.executor.kernels(), torch.autocast(p.device.type, enabled=False):
-            states = run.run(grads[0].to(kept[0].dtype), ctx.needs_states)
+            states = run.run(grads[0].to(tensors[0].dtype), ctx.needs_states)
         dp = run.dp(p.shape, p) if ctx.needs_input_grad[5] else None
         if not keeps_graph():
             ctx.record.clear()
