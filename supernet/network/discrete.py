@@ -8,9 +8,8 @@ from torch import nn
 from ..arguments import check_arguments
 from ..errors import SupernetError
 from ..space.genotype import Genotype
+from ..space.registry import SPACES, space_of
 from ..space.space import Space
-from ..space.zoo import SPACES
-from ..space.zoo.registry import space_of
 from .macro import macro_of
 from .seeding import seeded
 

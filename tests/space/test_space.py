@@ -22,7 +22,7 @@ from supernet.space import (
     get_space,
     published,
 )  # fmt: skip
-from supernet.space.canonical import canonical_cell, published_text
+from supernet.space.cells.canonical import canonical_cell, published_text
 from supernet.space.zoo.nasbench201 import from_string, to_string
 from supernet.space.zoo.nasnet import NasnetCells
 
