@@ -69,13 +69,13 @@ OURS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str, list[dict
     "darts": ([_piece(f"{_ZOO}/darts.py", "OPERATIONS darts")], _DARTS_NETWORK, "darts", []),
     "nasbench201": (
         [_piece(f"{_ZOO}/nasbench201.py", "OPERATIONS nasbench201")],
-        [_NASBENCH201_NETWORK, _piece("supernet/space/cells.py", "EdgeCells")],
+        [_NASBENCH201_NETWORK, _piece("supernet/space/cells/every_edge.py", "EdgeCells")],
         "nasbench201",
         [],
     ),
     "nasnet": (
         [_piece(f"{_ZOO}/nasnet.py", "OPERATIONS nasnet")],
-        [_piece(f"{_ZOO}/nasnet.py", "SIDES NasnetCells"), *_DARTS_NETWORK],
+        [_piece("supernet/space/cells/pairs.py", "SIDES NasnetCells"), *_DARTS_NETWORK],
         "nasnet",
         [],
     ),

@@ -6,8 +6,7 @@ from torch import nn
 
 from ..errors import SupernetError
 from ..space.genotype import Genotype
-from ..space.zoo import SPACES
-from ..space.zoo.registry import space_of
+from ..space.registry import SPACES, space_of
 from .macro.discrete import build_from
 
 __all__ = ["build", "build_from"]

@@ -9,7 +9,7 @@ so has 6,674 different networks among its 15,625 encodings; the published figure
 The text does not tell one node used twice from two nodes of equal form, as the published rule does not either.
 """
 
-from .graph import CellGraph, Term
+from ..graph import CellGraph, Term
 
 __all__ = ["canonical_cell", "published_text"]
 

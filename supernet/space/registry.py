@@ -1,19 +1,18 @@
 """The registry of ready search spaces and the one way to make them."""
 
 from collections.abc import Callable
-from typing import Any
 
-from ...arguments import check_arguments
-from ...registry import Registry
-from ..genotype import Genotype
-from ..space import Space
+from ..arguments import check_arguments
+from ..registry import Registry
+from .genotype import Genotype
+from .space import Space
 
 __all__ = ["SPACES", "get_space", "space_of"]
 
 SPACES: Registry[Callable[..., Space]] = Registry("space")
 
 
-def get_space(name: str, /, **args: Any) -> Space:
+def get_space(name: str, /, **args: object) -> Space:
     """The space `name` with the arguments of its factory; raises SupernetError for an unknown name or argument."""
     factory = SPACES[name]
     check_arguments(factory, args, f"space {name!r}")
