@@ -31,7 +31,7 @@ from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from ..tasks.task import Task
+from ..tasks.task import Task, progress_names
 from .compatibility import check_fits, fit_arguments
 from .measure import evaluate, phase_metrics
 from .non_finite import refused, stop
@@ -83,6 +83,18 @@ class RetrainProgram:
         self.scheduler = self._scheduler()
         self.ema = ModelEmaV3(self.net, decay=self.recipe.ema, use_warmup=True) if self.recipe.ema else None
         self.mixup = _mixup(self.recipe, task.outputs, config.batch_size)
+
+    @property
+    def epochs(self) -> int:
+        return self.config.epochs
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    @property
+    def progress_names(self) -> Mapping[str, str]:
+        return progress_names(self.task)
 
     def _transformed(self, view: View, info: ImageInfo) -> View:
         if not self.recipe.auto_augment:
@@ -151,6 +163,9 @@ class RetrainProgram:
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         return self.train.epoch(epoch, start)
+
+    def samples(self, batch: Any) -> int:
+        return len(batch.index) * self.ranks.world
 
     def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
         self.ranks.seed_step(self.config.seed, step)

@@ -24,7 +24,7 @@ from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from ..tasks.task import Task
+from ..tasks.task import Task, progress_names
 from .bilevel import BilevelStep
 from .captured import CapturedStep
 from .compatibility import check_fits, fit_arguments
@@ -79,12 +79,27 @@ class SearchProgram:
         self.steps = len(self.train)
         self._drawn: Genotype | None = None
 
+    @property
+    def epochs(self) -> int:
+        return self.config.epochs
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    @property
+    def progress_names(self) -> Mapping[str, str]:
+        return progress_names(self.task)
+
     def start(self) -> None:
         """Weights and alphas are drawn from the seed on construction; ranks make sure of it."""
         self.ranks.same_state(self.net)
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         return self.train.epoch(epoch, start)
+
+    def samples(self, batch: Any) -> int:
+        return len(batch.index) * self.ranks.world
 
     def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
         self.ranks.seed_step(self.config.seed, step)
