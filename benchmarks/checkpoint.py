@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, synchronise
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import WARM_UP, positive
 from supernet.network import Supernet
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.state import rng_state
-from supernet.runtime.device import pick, synchronise
+from supernet.runtime.device import pick
 from supernet.space import get_space
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, synchronise
 from benchmarks.report import add_json, describe, tell
 from supernet.config import GuardConfig
 from supernet.errors import SupernetError
 from supernet.network import Supernet
-from supernet.runtime.device import pick, synchronise
+from supernet.runtime.device import pick
 from supernet.runtime.guard import Guard
 from supernet.space import get_space
 from supernet.tasks.task import ImageClassification

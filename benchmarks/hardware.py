@@ -1,13 +1,13 @@
-"""What a measurement was taken with: versions, processor, threads, GPU."""
+"""What a measurement is taken with: versions, processor, threads, GPU; and a GPU that is waited for."""
 
 import re
 from typing import Any
 
 import torch
 
-from supernet.runtime.device import versions
+from supernet.version import versions
 
-__all__ = ["hardware"]
+__all__ = ["hardware", "synchronise"]
 
 
 def hardware(device: str) -> dict[str, Any]:
@@ -18,6 +18,12 @@ def hardware(device: str) -> dict[str, Any]:
     facts = versions()
     gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
     return facts | {"gpu": gpu, "name": _short(gpu or f"{facts['processor']} {facts['threads']} threads")}
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done what was asked of it; without this a timing measures the asking."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _short(name: str) -> str:

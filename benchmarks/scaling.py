@@ -25,13 +25,13 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.formulations import CLASSES, Batches, draw_batches, own_step
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, synchronise
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import positive
 from benchmarks.timing import Clock
 from supernet.errors import SupernetError
 from supernet.network import Mixture, Supernet
-from supernet.runtime.device import autocast, pick, synchronise
+from supernet.runtime.device import autocast, pick
 from supernet.space import get_space
 
 OPERATIONS = (  # in the order in which they are added

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.footprint import Footprint
 from benchmarks.formulations import CLASSES
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, synchronise
 from benchmarks.report import add_json, describe, table, tell
 from benchmarks.step import positive
 from supernet.config import DataConfig, SearchConfig
@@ -28,7 +28,7 @@ from supernet.data.arrays import from_arrays
 from supernet.data.augment import Augment
 from supernet.data.splits import Splits, open_data
 from supernet.errors import SupernetError
-from supernet.runtime.device import pick, synchronise
+from supernet.runtime.device import pick
 from supernet.space import get_space
 from supernet.tasks.task import ImageClassification
 from supernet.train.search import SearchProgram

@@ -20,9 +20,9 @@ import torch
 
 from benchmarks.footprint import Footprint
 from benchmarks.formulations import make
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, synchronise
 from supernet.errors import SupernetError
-from supernet.runtime.device import pick, synchronise
+from supernet.runtime.device import pick
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

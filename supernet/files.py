@@ -5,16 +5,22 @@ step a power cut can undo the rename. What is written aside is called `.tmp-<pid
 dead processes.
 """
 
+import errno
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["plain", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "FULL", "disk_error", "plain", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json",
+    "write_text",
+]  # fmt: skip
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
 
 _TMP = re.compile(r"^\.tmp-(\d+)-")
 
@@ -95,6 +101,20 @@ def sweep(folder: str | os.PathLike[str]) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
+
+
+def disk_error(error: BaseException | None, numbers: Collection[int] = FULL) -> OSError | None:
+    """The error of the system with one of these `numbers` behind `error`: torch's writer raises its own over it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in numbers:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def slug(text: str, most: int = 40, empty: str = "x") -> str:
+    """`text` as a part of a file's name: letters, digits, `_`, `.` and `-`, at most `most` of them, or `empty`."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:most] or empty
 
 
 def _alive(pid: int) -> bool:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from .. import files
 from ..errors import StoppedError, SupernetError
 from ..runs.signals import Interrupted
 
@@ -14,7 +15,7 @@ __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
 
 FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
 MOST = 500  # characters of an error line
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_WRITING = (*files.FULL, errno.EROFS)
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -39,7 +40,7 @@ def guarded(work: Callable[[], int]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except Exception as error:
-        if found := _full_disk(error):
+        if found := files.disk_error(error, _NO_WRITING):
             return _say(f"error: {_of_system(found)}", FAILED)
         traceback.print_exc()
         return FAILED
@@ -59,16 +60,6 @@ def _say(text: str, code: int) -> int:
 def _of_system(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
-
-
-def _full_disk(error: BaseException) -> OSError | None:
-    """The full disk behind `error`: torch's writer raises a RuntimeError of its own over it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _silence_stdout() -> None:

@@ -21,13 +21,12 @@ from ..errors import SupernetError, unknown
 from ..runs.state import rng_state
 from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
 from ..runtime.host_reads import HostReads
+from ..tasks.task import PhaseSums
 from .bilevel import BilevelStep
 
 __all__ = ["CapturedStep"]
 
 log = logging.getLogger(__name__)
-
-Sums = dict[str, Mapping[str, Tensor]]
 
 
 class CapturedStep:
@@ -61,7 +60,7 @@ class CapturedStep:
         """Whether some form of step has its graph."""
         return any(form.graph is not None for form in self._forms.values())
 
-    def __call__(self, train: Any, val: Any | None, epoch: int, number: int) -> Sums:
+    def __call__(self, train: Any, val: Any | None, epoch: int, number: int) -> PhaseSums:
         """Step `number` of a run, on a batch for the weights and one for the alphas (None: the alphas rest).
 
         The batches' tensors are on the device. Returns the task's sums, as `BilevelStep` does.

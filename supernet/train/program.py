@@ -11,7 +11,7 @@ from ..data.loader import Batch, CountedLoader
 from ..errors import NumbersError
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
-from ..tasks.task import Task
+from ..tasks.task import Task, progress_names
 from .measure import phase_metrics
 from .non_finite import refused, stop
 
@@ -47,7 +47,11 @@ class TrainingProgram(ABC):
     @property
     def progress_names(self) -> Mapping[str, str]:
         """The metrics that the progress line tells, with their short names."""
-        return {"train/loss": "loss", "train/top1": "acc", "train/bpc": "bpc"}
+        return progress_names(self.task)
+
+    def samples(self, batch: Batch) -> int:
+        """How many samples a step learns from, on all ranks."""
+        return len(batch.index) * self.ranks.world
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on; images [B, C, H, W] or what the data have, and targets [B]."""

@@ -229,10 +229,10 @@ def _task(splits: Splits, smoothing: float = 0.0) -> Task:
 
 def _loop(
     program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
-) -> Loop:
+) -> Loop[Any]:
     if run is not None and ranks.main:
         log.info("run folder: %s", run.path)
-    return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)
+    return Loop(program, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)
 
 
 def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainConfig) -> dict[str, float]:

@@ -46,7 +46,7 @@ def test_the_host_looks_at_the_device_at_lines_of_the_log_only(tmp_path: Path, m
     )
     program.guard.waits = False
     with RunFolder.open(config, "search") as folder:
-        loop = Loop(program, config.epochs, run=folder, checkpoint=config.checkpoint, log_config=config.log)
+        loop = Loop(program, run=folder, checkpoint=config.checkpoint, log_config=config.log)
         with Reading(lambda name: reads.append((len(steps), name))):
             loop.run(UNTIL)
     assert len(steps) == UNTIL
