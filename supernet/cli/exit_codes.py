@@ -7,14 +7,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from ..errors import StoppedError, SupernetError
+from ..errors import StoppedError, SupernetError, short
+from ..files import disk_full
 from ..runs.signals import Interrupted
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
 
 FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
 MOST = 500  # characters of an error line
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -39,8 +39,8 @@ def guarded(work: Callable[[], int]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except Exception as error:
-        if found := _full_disk(error):
-            return _say(f"error: {_of_system(found)}", FAILED)
+        if cause := disk_full(error, also=(errno.EROFS,)):
+            return _say(f"error: {_of_system(cause)}", FAILED)
         traceback.print_exc()
         return FAILED
 
@@ -48,7 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
 def one_line(text: object, most: int = MOST) -> str:
     """`text` in one printable line of at most `most` characters."""
     line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in str(text)).split())
-    return line if len(line) <= most else line[: most - 3] + "..."
+    return short(line, most)
 
 
 def _say(text: str, code: int) -> int:
@@ -59,16 +59,6 @@ def _say(text: str, code: int) -> int:
 def _of_system(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
-
-
-def _full_disk(error: BaseException) -> OSError | None:
-    """The full disk behind `error`: torch's writer raises a RuntimeError of its own over it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _silence_stdout() -> None:

@@ -22,7 +22,7 @@ from ..errors import SupernetError
 from . import manifest
 from .manifest import Damaged
 from .state import check_plain, snapshot
-from .writer import DigestingFile, Writer, disk_full
+from .writer import DigestingFile, Writer
 
 __all__ = ["POINTS", "Checkpoints"]
 
@@ -187,7 +187,7 @@ class Checkpoints:
         try:
             self._write(step, state, best)
         except OSError as error:
-            if disk_full(error) is None:
+            if files.disk_full(error) is None:
                 raise
             if self._unsaved is None:  # else it was said already
                 _log.warning("%s: the checkpoint of step %d was not saved; the earlier ones stay good and the run goes "
@@ -212,7 +212,7 @@ class Checkpoints:
             _take_place(aside, target)
         except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)
-            if full := disk_full(error):
+            if full := files.disk_full(error):
                 raise OSError(full.errno, full.strerror, str(self.folder)) from None
             raise
         self._at("after replace")

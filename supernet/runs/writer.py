@@ -1,14 +1,11 @@
 """Writing in the background: one job at a time in a thread, and files that are digested as they are written."""
 
-import errno
 import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-__all__ = ["DigestingFile", "Writer", "disk_full"]
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
+__all__ = ["DigestingFile", "Writer"]
 
 
 class Writer:
@@ -71,12 +68,3 @@ class DigestingFile:
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
-
-
-def disk_full(error: BaseException | None) -> OSError | None:
-    """The want of room behind `error`, if that is its cause: torch's writer raises an error of its own over it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error
-        error = error.__cause__ or error.__context__
-    return None

@@ -36,7 +36,7 @@ from .compatibility import check_fits, fit_arguments
 from .measure import evaluate, phase_metrics
 from .non_finite import refused, stop
 
-__all__ = ["RetrainProgram"]
+__all__ = ["RetrainProgram", "selected_weights"]
 
 # Those of timm that are functions of the number of updates: "plateau" has a state that would have to be saved.
 SCHEDULES = ("cosine", "tanh", "step", "poly")
@@ -275,3 +275,9 @@ def _mixup(recipe: RecipeConfig, classes: int, batch_size: int) -> Any:
         raise SupernetError(f"recipe.mixup and recipe.cutmix pair samples: batch_size={batch_size} must be even")
     # Without smoothing here: the task smooths, and twice would be too much.
     return Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=0.0, num_classes=classes)
+
+
+def selected_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The weights that are measured and exported, in a `state` that `RetrainProgram.state_dict` gave: the average's."""
+    weights: Mapping[str, Tensor] = state.get("ema", state["net"])
+    return weights

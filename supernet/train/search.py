@@ -3,7 +3,7 @@
 # E edges, O operations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -13,17 +13,17 @@ from ..config import SearchConfig
 from ..data.loader import CountedLoader, CyclingLoader, EvalLoader
 from ..data.resident import Residents
 from ..data.splits import Splits
-from ..errors import NumbersError
-from ..methods import DISCRETISERS
+from ..errors import NumbersError, SupernetError
+from ..methods import DISCRETISERS, RELAXATIONS
 from ..network import Supernet, make_executor
 from ..network.entropy import entropies
 from ..network.macro import Body, macro_of
-from ..report.tensorboard import show_supernet
 from ..runs.log import RunLog
 from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..space.space import Strengths
 from ..tasks.task import Task
 from .bilevel import BilevelStep
 from .captured import CapturedStep
@@ -31,7 +31,7 @@ from .compatibility import check_fits, fit_arguments
 from .measure import evaluate, phase_metrics
 from .non_finite import refused, stop
 
-__all__ = ["SearchProgram"]
+__all__ = ["SearchProgram", "strengths_of"]
 
 
 class SearchProgram:
@@ -47,7 +47,11 @@ class SearchProgram:
         task: Task,
         device: torch.device,
         ranks: Ranks | None = None,
+        *,
+        show: Callable[[RunLog, int, Supernet, Genotype], None] | None = None,
     ) -> None:
+        """`show(run_log, step, net, genotype)` draws the search so far; None: nothing is drawn."""
+        self._show = show
         self.config, self.space, self.task, self.device = config, space, task, device
         self.ranks = ranks or Ranks()
         arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
@@ -167,7 +171,8 @@ class SearchProgram:
         """Draw the cells when the genotype has changed, and always at the end."""
         genotype = self.genotype()
         if genotype != self._drawn or epoch + 1 == self.config.epochs:
-            show_supernet(run_log, step, self.net, genotype)
+            if self._show is not None:
+                self._show(run_log, step, self.net, genotype)
             self._drawn = genotype
 
     def genotype(self) -> Genotype:
@@ -202,3 +207,23 @@ class SearchProgram:
         self.train.close()
         self.alphas.close()
         self.val.close()
+
+
+def strengths_of(state: Mapping[str, Any], config: Mapping[str, Any], space: Space) -> Strengths:
+    """The mixing weights, {table name: [E][O]}, in a `state` that `SearchProgram.state_dict` gave.
+
+    `config` is the stored configuration of its run, in plain values. Raises SupernetError where the state is not that
+    of a search, or of one of another space; its text goes on from "the run X ".
+    """
+    if "bilevel" not in state:
+        raise SupernetError("has no alphas: it is no search")
+    bilevel = state["bilevel"]
+    relaxation: Any = RELAXATIONS[config["method"]["relaxation"]]()
+    relaxation.load_state_dict(bilevel.get("parts", {}).get("relaxation", {}))
+    strengths = {}
+    for table in space.tables:
+        alpha_EO = bilevel["net"].get(f"alpha.{table.name}")
+        if alpha_EO is None or tuple(alpha_EO.shape) != table.shape:
+            raise SupernetError(f"is of another space: it has no alphas {table.shape} called {table.name!r}")
+        strengths[table.name] = relaxation(alpha_EO.masked_fill(~torch.tensor(table.mask), float("-inf"))).tolist()
+    return strengths

@@ -12,10 +12,10 @@ from torch import nn
 
 import supernet
 from supernet.cli import main
-from supernet.drawing import draw, run_strengths
 from supernet.errors import SupernetError
 from supernet.runs.checkpoint import Checkpoints
 from supernet.space import Space, get_space, published
+from supernet.stages.run_draw import draw, run_strengths
 
 TREE = """
 schema: 1

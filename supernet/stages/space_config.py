@@ -27,15 +27,15 @@ def label_of(config: SpaceConfig) -> str | None:
     """Names a space file by its content in the identity of a run; None for a registered space. Builds nothing."""
     if config.file is None:
         return None
-    found = space_file(config.file)
-    return f"{found.name}-{found.digest}"
+    file = space_file(config.file)
+    return f"{file.name}-{file.digest}"
 
 
 def label_of_own(space: Space) -> str:
     """Names a space that was handed over by what it offers: the order of options decides what a column means."""
     tables = [(table.name, table.rows, table.columns) for table in space.tables]
-    told = repr((space.version, space.args, space.projection, tables))
-    return f"{space.name}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+    offer = repr((space.version, space.args, space.projection, tables))
+    return f"{space.name}-{hashlib.sha256(offer.encode()).hexdigest()[:6]}"
 
 
 def keep(space: Space, folder: Path) -> None:
