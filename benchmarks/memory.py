@@ -65,8 +65,8 @@ def predict(settings: dict[str, Any]) -> dict[str, int] | None:
     from supernet.data.loader import Batch
     from supernet.network import Supernet
     from supernet.space import get_space
+    from supernet.stages.footprint import footprint_of_step
     from supernet.tasks.task import ImageClassification
-    from supernet.train.footprint import footprint_of_step
 
     size, batch = settings["size"], settings["batch"]
     number = torch.zeros(batch, dtype=torch.int64)

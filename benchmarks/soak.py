@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.hardware import hardware
 from benchmarks.report import add_json, tell
 from supernet.config import SearchConfig, from_mapping
+from supernet.stages.run_search import run_search
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_search
 
 KEEP = 2
 PER_EPOCH = 100  # steps, and between two looks

@@ -27,10 +27,10 @@ from supernet.presets import preset
 from supernet.runs import lock
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import RunLog, read_metrics
+from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_search
 
 __all__ = ["PHASES", "Whole", "difference", "impatient", "kill", "race", "signalled"]
 

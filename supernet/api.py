@@ -23,14 +23,15 @@ from .data.augment import Augment
 from .data.splits import Splits
 from .errors import SupernetError
 from .export import check_reopens
-from .export import export_model as _export_folder
-from .presets import preset
-from .report.drawings import card_pictures
+from .files import is_yaml
+from .presets import merged, preset
 from .space import SPACES, Genotype, Space, get_space
 from .space.form import load_space
 from .space.lookup import find_genotype
+from .stages.run_export import export_retrained
+from .stages.run_retrain import Retrained, run_retrain
+from .stages.run_search import Searched, run_search
 from .tasks.task import Task
-from .train.stages import Retrained, Searched, run_retrain, run_search
 
 __all__ = ["export_model", "retrain", "search"]
 
@@ -58,14 +59,14 @@ def search(
     written. `allow` has the prefixes of import paths whose classes a YAML file may name.
     Raises SupernetError for unknown names and settings.
     """
-    named: dict[str, Any] = {"allow": _prefixes(allow)}
+    named: dict[str, Any] = {"allow": _as_list(allow)}
     if isinstance(space, str | Path):
         named["file" if _is_file(space) else "name"] = str(space)
     elif not isinstance(space, Space):
         space = Space(space)  # refuses what makes no network
     splits = _splits(train, val, None, augment, settings)
-    chosen = _group("method", method)
-    values = {"space": named, "method": chosen, "data": _data(data, splits, task), "run": _run(run), **_plain(settings)}
+    chosen = {"space": named, "run": _run(run)}
+    values = merged(_data(data, splits, task), _group("method", method), chosen, _plain(settings))
     config = from_mapping(SearchConfig, values)
     own = space if isinstance(space, Space) else None
     return run_search(config, space=own, splits=splits, task=task, in_folder=run is not None)
@@ -92,24 +93,16 @@ def retrain(
     your own, and is named as for `search`. `recipe` is a preset's name or its settings. Otherwise as `search`.
     """
     if isinstance(genotype, Searched):
-        found = genotype.net.space
-        space = space or (found if found.factory is not None or found.name not in SPACES else None)
+        searched = genotype.net.space
+        space = space or (searched if searched.factory is not None or searched.name not in SPACES else None)
         genotype = genotype.genotype
     splits = _splits(train, val, test, augment, settings)
-    chosen = _group("recipe", recipe)
-    reference = "" if isinstance(genotype, Genotype) else str(genotype)
-    values = {
-        "genotype": reference,
-        "recipe": chosen,
-        "data": _data(data, splits, task),
-        "run": _run(run),
-        "allow": _prefixes(allow),
-        **_plain(settings),
-    }
+    point = genotype if isinstance(genotype, Genotype) else None
+    chosen = {"genotype": "" if point else str(genotype), "run": _run(run), "allow": _as_list(allow)}
+    values = merged(_data(data, splits, task), _group("recipe", recipe), chosen, _plain(settings))
     config = from_mapping(RetrainConfig, values)
     own = _space_of(genotype, space, config.allow)
-    given = genotype if isinstance(genotype, Genotype) else None
-    return run_retrain(config, genotype=given, space=own, splits=splits, task=task, in_folder=run is not None)
+    return run_retrain(config, genotype=point, space=own, splits=splits, task=task, in_folder=run is not None)
 
 
 def export_model(trained: Retrained, folder: str | Path) -> Path:
@@ -120,39 +113,33 @@ def export_model(trained: Retrained, folder: str | Path) -> Path:
     """
     if not isinstance(trained, Retrained):
         raise SupernetError(f"export_model takes what supernet.retrain returns, not {type(trained).__name__}")
-    return _export_folder(
-        trained.model,
-        trained.genotype,
-        folder,
-        arguments=dict(trained.arguments),
-        data=dict(trained.data),
-        metrics=dict(trained.metrics),
-        pictures=card_pictures(trained.genotype),
-        space=trained.space,
-        check=(lambda written: check_reopens(written, trained.model)) if trained.genotype.space in SPACES else None,
-    )
+    if trained.genotype.space not in SPACES:
+        return export_retrained(trained, folder)
+    from . import timm_models  # noqa: F401  # registers the names by which the check opens the folder
+
+    return export_retrained(trained, folder, check=lambda written: check_reopens(written, trained.model))
 
 
 def _is_file(space: str | Path) -> bool:
-    return isinstance(space, Path) or space.endswith((".yaml", ".yml"))
+    return isinstance(space, Path) or is_yaml(space)
 
 
 def _space_of(genotype: Genotype | str | Path, space: Any, allow: Sequence[str]) -> Space | None:
     """The space that was handed over, which must have `genotype` as a point; None: the genotype's own."""
     if space is None:
         return None
-    found, _ = find_genotype(genotype)
+    point, _ = find_genotype(genotype)
     if isinstance(space, str | Path):
-        if not _is_file(space) and space == found.space and space in SPACES:
+        if not _is_file(space) and space == point.space and space in SPACES:
             return None  # with the arguments that the genotype names
         space = load_space(space, allow) if _is_file(space) else get_space(str(space))
     elif not isinstance(space, Space):
         space = Space(space)
-    space.validate(found)
+    space.validate(point)
     return space
 
 
-def _prefixes(allow: str | Sequence[str]) -> Any:
+def _as_list(allow: str | Sequence[str]) -> str | Sequence[str]:
     """`allow` as the settings take it, where a text stands for itself; they refuse what is neither."""
     return list(allow) if isinstance(allow, tuple) else allow
 
@@ -160,8 +147,8 @@ def _prefixes(allow: str | Sequence[str]) -> Any:
 def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: Settings) -> Splits | None:
     """The data that were handed over, or None where a named data set is to be read."""
     if train is None:
-        given = {"val": val, "test": test, "augment": augment}
-        for name in (key for key, value in given.items() if value is not None):
+        others = {"val": val, "test": test, "augment": augment}
+        for name in (key for key, value in others.items() if value is not None):
             raise SupernetError(f"{name} is given without train; give train too, or leave it out to use data=...")
         return None
     seed = settings.get("seed", 0)
@@ -171,22 +158,22 @@ def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: 
 
 
 def _group(name: str, chosen: str | Settings | Any) -> dict[str, Any]:
-    """The settings of a part, from its preset's name, a mapping or its dataclass."""
+    """The settings that a part brings, from the top: from its preset's name, a mapping of its own, or its dataclass."""
     if isinstance(chosen, str):
         return preset(name, chosen)
     if is_dataclass(chosen) and not isinstance(chosen, type):
-        return dict(vars(chosen))
+        return {name: dict(vars(chosen))}
     if not isinstance(chosen, Mapping):
         raise SupernetError(f"{name} is a {type(chosen).__name__}; give the name of a preset or its settings")
-    return dict(chosen)
+    return {name: dict(chosen)}
 
 
 def _data(data: str | Settings, splits: Splits | None, task: Task | None) -> dict[str, Any]:
-    """The group `data`; what was handed over is told apart by its augmentation and a digest of a few samples."""
+    """The settings of the data; those handed over are told apart by augmentation and a digest of a few samples."""
     if splits is None:
         return _group("data", data)
-    told = {"augment": repr(splits.augment), "task": type(task).__name__}
-    return {"name": "arrays", "kwargs": {"digest": _digest(splits), **told}}
+    names = {"augment": repr(splits.augment), "task": type(task).__name__}
+    return {"data": {"name": "arrays", "kwargs": {"digest": _digest(splits), **names}}}
 
 
 def _digest(splits: Splits, most: int = 64) -> str:

@@ -6,7 +6,15 @@ from typing import Any
 
 from .errors import SupernetError, unknown
 
-__all__ = ["check_arguments"]
+__all__ = ["MOST_OF_NETWORK", "MOST_SIZE", "check_arguments"]
+
+MOST_SIZE = 4096  # channels, pixels, features
+# Largest whole number that an argument of a network may be, by its name: beyond these a slip, or a stranger's file,
+# would fill the memory before any other error. Published networks have 48 channels, 20 layers and 21,841 classes.
+MOST_OF_NETWORK = {
+    "channels": MOST_SIZE, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": MOST_SIZE,
+    "hidden": 8192, "num_classes": 1_000_000,
+}  # fmt: skip
 
 
 def check_arguments(function: Callable[..., Any], args: Mapping[str, Any], what: str) -> None:

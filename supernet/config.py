@@ -11,20 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
+from .arguments import MOST_OF_NETWORK
 from .errors import SupernetError, unknown
 
 __all__ = [
-    "AlphaConfig", "CheckpointConfig", "DataConfig", "ExportConfig", "GuardConfig", "LogConfig", "MethodConfig",
+    "AlphaConfig", "CheckpointConfig", "DataConfig", "GuardConfig", "LogConfig", "MethodConfig",
     "RecipeConfig", "RetrainConfig", "RunConfig", "SearchConfig", "SpaceConfig", "SpeedConfig", "WeightConfig",
     "from_mapping",
 ]  # fmt: skip
 
 T = TypeVar("T")
-
-# Largest whole number a key of `network` may have; beyond these a slip would fill the memory before any other error.
-MOST_OF_NETWORK = {
-    "channels": 4096, "layers": 500, "cells_per_stage": 500, "stem_multiplier": 64, "in_chans": 4096, "hidden": 8192,
-}  # fmt: skip
 
 # Settings that a run may go on with other values of: those that its checkpoints do not hold.
 MAY_CHANGE = (
@@ -299,14 +295,6 @@ class RetrainConfig(_StageConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie in [0, 1)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """The stage `export`: a finished retraining as a folder that timm opens. An earlier export there is replaced."""
-
-    run: str = ""  # the folder of a finished run of the stage retrain
-    to: str | None = None  # the folder to write; None: <run>/model
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

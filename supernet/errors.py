@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = [
     "ClosedSplitError", "GenotypeError", "MemoryShortError", "NumbersError", "StoppedError", "SupernetError", "nearest",
-    "unknown",
+    "short", "unknown",
 ]  # fmt: skip
 
 
@@ -55,9 +55,9 @@ def unknown(what: str, name: object, allowed: Iterable[str], most: int = 12) -> 
     close = nearest(str(name), names)
     hint = f"; did you mean {close!r}?" if close else ";"
     shown = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
-    return f"unknown {what} {_short(name)}{hint} Allowed: {shown or 'none'}"
+    return f"unknown {what} {short(repr(name))}{hint} Allowed: {shown or 'none'}"
 
 
-def _short(value: object, most: int = 60) -> str:
-    text = repr(value)
+def short(text: str, most: int = 60) -> str:
+    """`text` in at most `most` characters; three dots stand for what was cut off its end."""
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -11,17 +11,16 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "FULL", "disk_error", "plain", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json",
-    "write_text",
+    "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes",
+    "write_json", "write_text",
 ]  # fmt: skip
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
-
 _TMP = re.compile(r"^\.tmp-(\d+)-")
 
 
@@ -48,6 +47,54 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `plain(value)`, indented; the keys keep their order."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def put_folder(aside: Path, target: Path) -> None:
+    """Moves the folder `aside`, once it is flushed, to `target` beside it, in place of a folder that is there.
+
+    A folder with content cannot be renamed over, so the old one is moved first; it is moved back where the new one
+    cannot take its place. Raises OSError.
+    """
+    for entry in [*aside.iterdir(), aside]:
+        if entry.is_dir():
+            sync_folder(entry)
+        else:
+            _sync(entry, os.O_RDONLY)
+    old = aside.with_name(f"{aside.name}.old")
+    replaced = target.exists()
+    if replaced:
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(target, old)
+    try:
+        os.rename(aside, target)
+    except BaseException:
+        if replaced:
+            os.rename(old, target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def disk_full(error: BaseException | None, also: tuple[int, ...] = ()) -> OSError | None:
+    """The want of room behind `error`, if that is its cause: torch's writer raises an error of its own over it.
+
+    `also` has numbers of `errno` that count as that too.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (*FULL, *also):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def slug(text: str, most: int = 40, or_else: str = "x") -> str:
+    """`text` as a part of a file's name, of at most `most` letters, digits and marks; `or_else` where none is left."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:most] or or_else
+
+
+def is_yaml(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a YAML file."""
+    return os.fspath(path).endswith((".yaml", ".yml"))
 
 
 def plain(value: Any) -> Any:
@@ -80,7 +127,11 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Flushes the entries of a folder (renames, new files); does nothing where the system cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: str | os.PathLike[str], flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -101,20 +152,6 @@ def sweep(folder: str | os.PathLike[str]) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-
-
-def disk_error(error: BaseException | None, numbers: Collection[int] = FULL) -> OSError | None:
-    """The error of the system with one of these `numbers` behind `error`: torch's writer raises its own over it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in numbers:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def slug(text: str, most: int = 40, empty: str = "x") -> str:
-    """`text` as a part of a file's name: letters, digits, `_`, `.` and `-`, at most `most` of them, or `empty`."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:most] or empty
 
 
 def _alive(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """Named groups of settings: the YAML files of `supernet.conf`, read without Hydra for use in notebooks."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from .errors import SupernetError, unknown
 
-__all__ = ["preset", "preset_names"]
+__all__ = ["merged", "preset", "preset_names"]
 
 
 def preset_names(group: str) -> list[str]:
@@ -17,9 +18,24 @@ def preset_names(group: str) -> list[str]:
 
 
 def preset(group: str, name: str) -> dict[str, Any]:
-    """The settings of `group=name`; raises SupernetError for an unknown name."""
+    """The settings of `group=name`, from the top: of a recipe those below `recipe`, of a method any that it sets.
+
+    Raises SupernetError for an unknown name.
+    """
     names = preset_names(group)
     if name not in names:
         raise SupernetError(unknown(group, name, names))
-    found = yaml.safe_load((files("supernet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    return dict(found or {})
+    text = (files("supernet.conf") / group / f"{name}.yaml").read_text(encoding="utf-8")
+    values = dict(yaml.safe_load(text) or {})
+    return values if text.startswith("# @package _global_") else {group: values}
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings on top of each other, the later ones win; groups are merged key by key."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            both = isinstance(below, Mapping) and isinstance(value, Mapping)
+            result[key] = merged(below, value) if both else value
+    return result

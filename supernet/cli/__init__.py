@@ -1,30 +1,19 @@
-"""The command line: ``supernet STAGE key=value ...``.
+"""The command line: ``supernet STAGE key=value ...`` for each record in `supernet.stages`.
 
-    supernet search     -> supernet-search, a Hydra program        supernet retrain, supernet export  likewise
-    supernet demo       -> supernet.demo.main                      supernet draw, doctor -> supernet.cli.draw, .doctor
-
-This package is the only place that imports Hydra, and it does so, like torch, when a stage has been named: the help
-answers at once.
+This package is the only place that imports Hydra, and it does so, like torch, when a stage with settings has been
+named: the help answers at once.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .. import __version__
-from ..errors import SupernetError, unknown
+from ..errors import SupernetError, short, unknown
+from ..stages import STAGES, Words
 from .exit_codes import USAGE, guarded
 
 __all__ = ["STAGES", "export", "main", "retrain", "search"]
-
-# Stage -> (what it does, an example).
-STAGES = {
-    "search": ("find a cell by a differentiable search", "supernet search data=digits epochs=10 seed=1"),
-    "retrain": ("train the network of a genotype from scratch and test it", "supernet retrain genotype=runs/RUN"),
-    "export": ("write a retrained network as a folder that timm opens", "supernet export run=runs/RUN"),
-    "draw": ("write pictures of a genotype, a search run or a space", "supernet draw genotype=DARTS_V2 to=cells/"),
-    "doctor": ("check this installation, or whether a search fits", "supernet doctor memory space=darts batch=64"),
-    "demo": ("all three on the embedded digits, with random cells as the control", "supernet demo"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,18 +22,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def search(argv: Sequence[str] | None = None) -> int:
-    """The command ``supernet-search``."""
-    return guarded(lambda: _stage("search", argv))
+    """The command ``supernet-search``, which has its own tab completion."""
+    return _own_command("search", argv)
 
 
 def retrain(argv: Sequence[str] | None = None) -> int:
     """The command ``supernet-retrain``."""
-    return guarded(lambda: _stage("retrain", argv))
+    return _own_command("retrain", argv)
 
 
 def export(argv: Sequence[str] | None = None) -> int:
     """The command ``supernet-export``."""
-    return guarded(lambda: _stage("export", argv))
+    return _own_command("export", argv)
+
+
+def _own_command(name: str, argv: Sequence[str] | None) -> int:
+    return main([name, *(sys.argv[1:] if argv is None else argv)])
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -61,32 +54,27 @@ def _dispatch(argv: list[str]) -> int:
     if name not in STAGES:
         if name.startswith("-") or "=" in name:
             raise SupernetError(
-                f"the stage comes first: supernet STAGE {_short(name)} ...; stages: {', '.join(STAGES)}"
+                f"the stage comes first: supernet STAGE {short(name, 40)} ...; stages: {', '.join(STAGES)}"
             )
         raise SupernetError(unknown("stage", name, STAGES))
-    if name == "demo":
-        from ..demo import main as demo
-
-        return int(demo(rest) or 0)
-    if name == "draw":
-        from .draw import main as draw
-
-        return draw(rest)
-    if name == "doctor":
-        from .doctor import main as doctor
-
-        return doctor(rest)
-    return _stage(name, rest)
-
-
-def _stage(name: str, argv: Sequence[str] | None) -> int:
-    rest = list(sys.argv[1:] if argv is None else argv)
+    stage = STAGES[name]
+    if stage.config is None:
+        return int(stage.run(Words(tuple(rest), _settings)))
     if "--version" in rest:
         print(f"supernet {__version__}")
         return 0
     from .program import run_program
 
-    return run_program(name, rest)
+    return run_program(stage, rest)
+
+
+def _settings(name: str, words: Sequence[str]) -> tuple[Any, ...]:
+    from .settings import register
+    from .validate import check
+
+    stage = STAGES[name]
+    register()
+    return check(stage, stage.overrides(words)).configs
 
 
 def help_text() -> str:
@@ -97,8 +85,8 @@ def help_text() -> str:
         "",
         "Usage: supernet STAGE [OVERRIDES]",
     ]
-    for name, (what, example) in STAGES.items():
-        lines += ["", f"  {name:{width}}{what}", f"  {'':{width}}  {example}"]
+    for name, stage in STAGES.items():
+        lines += ["", f"  {name:{width}}{stage.help}", f"  {'':{width}}  {stage.example}"]
     return "\n".join(
         [
             *lines,
@@ -110,7 +98,3 @@ def help_text() -> str:
             '  eval "$(supernet-search -sc install=bash)"    tab completion; each stage has its own',
         ]
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

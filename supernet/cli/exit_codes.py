@@ -7,15 +7,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from .. import files
-from ..errors import StoppedError, SupernetError
+from ..errors import StoppedError, SupernetError, short
+from ..files import disk_full
 from ..runs.signals import Interrupted
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
 
 FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
 MOST = 500  # characters of an error line
-_NO_WRITING = (*files.FULL, errno.EROFS)
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -40,8 +39,8 @@ def guarded(work: Callable[[], int]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except Exception as error:
-        if found := files.disk_error(error, _NO_WRITING):
-            return _say(f"error: {_of_system(found)}", FAILED)
+        if cause := disk_full(error, also=(errno.EROFS,)):
+            return _say(f"error: {_of_system(cause)}", FAILED)
         traceback.print_exc()
         return FAILED
 
@@ -49,7 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
 def one_line(text: object, most: int = MOST) -> str:
     """`text` in one printable line of at most `most` characters."""
     line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in str(text)).split())
-    return line if len(line) <= most else line[: most - 3] + "..."
+    return short(line, most)
 
 
 def _say(text: str, code: int) -> int:

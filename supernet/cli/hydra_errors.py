@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import SupernetError, nearest, unknown
+from ..files import is_yaml
 from .exit_codes import one_line
 from .settings import compose
 
@@ -58,13 +59,13 @@ def _syntax(override: str) -> str:
 
 
 def _missing(loader: ConfigLoaderImpl, error: MissingConfigException) -> str:
-    given = error.missing_cfg_file or ""
-    if given.startswith("space/") and given.endswith((".yaml", ".yml")):
-        file = _short(given.removeprefix("space/"))
+    file = error.missing_cfg_file or ""
+    if file.startswith("space/") and is_yaml(file):
+        file = _short(file.removeprefix("space/"))
         return f"space={file} is a file, where the name of a space is asked; write space.file={file}"
-    group, slash, option = given.rpartition("/")
+    group, slash, option = file.rpartition("/")
     if not slash:
-        return f"no configuration {_short(given)!r} in the search path; without --config-name the stage's own is taken"
+        return f"no configuration {_short(file)!r} in the search path; without --config-name the stage's own is taken"
     options = loader.get_group_options(group, ObjectType.CONFIG)
     if not options:
         return unknown("part", group, _groups(loader))
@@ -75,22 +76,22 @@ def _composition(
     stage: str, loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], error: BaseException
 ) -> str:
     text = str(error)
-    if found := re.match(r"Could not (?:override|delete from config\.) '([^']*)'", text):
+    if match := re.match(r"Could not (?:override|delete from config\.) '([^']*)'", text):
         inside = str(getattr(error.__cause__, "full_key", None) or "")  # of `data={nme: x}` it is the key data.nme
-        key = inside if inside.startswith(f"{found[1]}.") else found[1].rstrip(".")
+        key = inside if inside.startswith(f"{match[1]}.") else match[1].rstrip(".")
         return _unknown_key(stage, loader, name, overrides, key)
-    if found := re.match(r"Could not append to config. An item is already at '([^']*)'", text):
-        return f"{_short(found[1])} is there already; leave out the + in front of it"
-    if found := re.match(r"Ambiguous value for argument '(.*)'", text):
-        key, _, value = found[1].partition("=")
+    if match := re.match(r"Could not append to config. An item is already at '([^']*)'", text):
+        return f"{_short(match[1])} is there already; leave out the + in front of it"
+    if match := re.match(r"Ambiguous value for argument '(.*)'", text):
+        key, _, value = match[1].partition("=")
         return (
-            f"{_short(found[1])} has several values: write {key}=[{_short(value)}] for a list, or -m for one run each"
+            f"{_short(match[1])} has several values: write {key}=[{_short(value)}] for a list, or -m for one run each"
         )
-    if found := re.match(r"Sweep parameters '(.*)' requires", text):
-        return f"{_short(found[1])} is a sweep; add -m for one run each"
-    if found := re.match(r"In '([^']*)': Could not override '([^']*)'", text):
+    if match := re.match(r"Sweep parameters '(.*)' requires", text):
+        return f"{_short(match[1])} is a sweep; add -m for one run each"
+    if match := re.match(r"In '([^']*)': Could not override '([^']*)'", text):
         return (
-            f"{_short(found[1])} sets the part {found[2]!r}, which stage {stage} does not have; it is for another stage"
+            f"{_short(match[1])} sets the part {match[2]!r}, which stage {stage} does not have; it is for another stage"
         )
     if isinstance(error, OmegaConfBaseException) or not text:
         cause = error.__cause__ or error

@@ -20,10 +20,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import SupernetError
+from ..files import slug
+from ..stages import Stage
 from .exit_codes import guarded, one_line
 from .run_stage import perform, prepare
 from .settings import CONF, register, settings
-from .space_file import with_space_file
 from .validate import check
 
 __all__ = ["child_name", "run_program"]
@@ -32,17 +33,17 @@ __all__ = ["child_name", "run_program"]
 _NOT_NAMING = re.compile(r"[+~]*(run|device|checkpoint|log|guard|hydra)([./=]|$)|data\.(root|download|workers)=")
 
 
-def run_program(stage: str, argv: Sequence[str]) -> int:
+def run_program(stage: Stage[Any, Any], argv: Sequence[str]) -> int:
     """Run the stage with these arguments; raises SupernetError for a mistake in them, SystemExit as Hydra does."""
     register()
-    argv = with_space_file(stage, argv)
+    argv = stage.overrides(argv)
     checked = check(stage, argv)
     if checked.runs:
         for config in checked.configs:
             prepare(stage, config)
-    main = hydra.main(version_base="1.3", config_path=CONF, config_name=stage)(_task(stage))
+    main = hydra.main(version_base="1.3", config_path=CONF, config_name=stage.name)(_task(stage))
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"supernet-{stage}", *argv]
+    sys.argv = [f"supernet-{stage.name}", *argv]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's main then raises what went wrong instead of printing its own text
     try:
         main()
@@ -60,7 +61,7 @@ def run_program(stage: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def _task(stage: str) -> TaskFunction:
+def _task(stage: Stage[Any, Any]) -> TaskFunction:
     """What Hydra calls for each run; it returns the metric that sweepers ask for."""
 
     def task(composed: DictConfig) -> float | None:
@@ -81,17 +82,19 @@ def _task(stage: str) -> TaskFunction:
     return task
 
 
-def _as_child(stage: str, config: Any) -> Any:
-    if not hasattr(config, "run") or isinstance(config.run, str) or config.run.name is not None:
+def _as_child(stage: Stage[Any, Any], config: Any) -> Any:
+    """`config` with the name of its run folder as one of a sweep, where the stage has run folders and none is set."""
+    if stage.label is None or config.run.name is not None:
         return config
-    return replace(config, run=replace(config.run, name=child_name(stage, list(HydraConfig.get().overrides.task))))
+    name = child_name(stage.name, list(HydraConfig.get().overrides.task))
+    return replace(config, run=replace(config.run, name=name))
 
 
 def child_name(stage: str, overrides: Sequence[str]) -> str:
     """The folder of a sweep's child: its overrides, sorted, so that the same sweep finds it again."""
     naming = sorted(line for line in overrides if not _NOT_NAMING.match(line))
     text = "-".join([stage, *naming])
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")
-    if slug == text.replace("=", "-") and len(slug) <= 120:
-        return slug
-    return f"{slug[:100]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    name = slug(text, len(text))
+    if name == text.replace("=", "-") and len(name) <= 120:
+        return name
+    return f"{name[:100]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,7 +1,7 @@
 """From a command line to a configuration dataclass, by way of Hydra's composition.
 
-The settings and their defaults have one source, the dataclasses of supernet/config.py. Their defaults enter
-Hydra's ConfigStore as plain mappings (`search_schema` ...), the YAML files of supernet/conf choose the parts, and what
+The settings and their defaults have one source, the dataclasses that the stages name. Their defaults enter Hydra's
+ConfigStore as plain mappings (`search_schema` ...), the YAML files of supernet/conf choose the parts, and what
 was composed goes back into the dataclass, which names wrong keys, types and values.
 """
 
@@ -22,22 +22,23 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..config import ExportConfig, RetrainConfig, SearchConfig, from_mapping
+from ..config import from_mapping
 from ..errors import SupernetError
+from ..stages import STAGES, Stage
 
-__all__ = ["CONF", "SCHEMAS", "compose", "loader_for", "register", "settings"]
+__all__ = ["CONF", "compose", "loader_for", "register", "settings"]
 
 CONF = "pkg://supernet.conf"
-SCHEMAS: dict[str, type] = {"search": SearchConfig, "retrain": RetrainConfig, "export": ExportConfig}
 
 
 def register() -> None:
-    """Enters the dataclasses' defaults into Hydra's ConfigStore; a second call changes nothing."""
+    """Enters the defaults of all stages' dataclasses into Hydra's ConfigStore; a second call changes nothing."""
     version.setbase("1.3")
     setup_globals()
-    for stage, schema in SCHEMAS.items():
-        # Plain mappings: Hydra would make a frozen dataclass read-only, and then no override could enter it.
-        ConfigStore.instance().store(f"{stage}_schema", dataclasses.asdict(schema()), provider="supernet")
+    for name, stage in STAGES.items():
+        if stage.config is not None:
+            # Plain mappings: Hydra would make a frozen dataclass read-only, and then no override could enter it.
+            ConfigStore.instance().store(f"{name}_schema", dataclasses.asdict(stage.config()), provider="supernet")
 
 
 def loader_for(config_dir: str | None = None) -> ConfigLoaderImpl:
@@ -60,7 +61,7 @@ def compose(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> Di
         return loader.load_configuration(name, list(overrides), RunMode.RUN)
 
 
-def settings(stage: str, composed: DictConfig) -> Any:
+def settings(stage: Stage[Any, Any], composed: DictConfig) -> Any:
     """The dataclass of the stage with the composed values; raises SupernetError for those that it does not take.
 
     `composed` may still have Hydra's own part, which interpolations (`${hydra:job.num}`) then read.
@@ -78,5 +79,8 @@ def settings(stage: str, composed: DictConfig) -> Any:
         HydraConfig.instance().cfg = before
 
 
-def _from(stage: str, own: DictConfig) -> Any:
-    return from_mapping(SCHEMAS[stage], OmegaConf.to_container(own, resolve=True, throw_on_missing=True))  # type: ignore[arg-type]
+def _from(stage: Stage[Any, Any], own: DictConfig) -> Any:
+    if stage.config is None:
+        raise TypeError(f"the stage {stage.name} has no settings")
+    values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return from_mapping(stage.config, values)  # type: ignore[arg-type]  # its keys are checked there

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SupernetError, unknown
+from ..stages import Stage
 from .hydra_errors import explained
 from .settings import compose, loader_for, settings
 
@@ -39,15 +40,15 @@ class Checked:
     runs: bool  # False: it only shows something (--help, --cfg, --info, tab completion)
 
 
-def check(stage: str, argv: Sequence[str]) -> Checked:
+def check(stage: Stage[Any, Any], argv: Sequence[str]) -> Checked:
     """Composes what `argv` asks for; raises SupernetError with one line for any mistake."""
-    args = _arguments(stage, argv)
+    args = _arguments(stage.name, argv)
     if args.shell_completion or args.hydra_help:
         return Checked((), runs=False)
     for line in args.overrides:
         _check_text(line)
-    loader, name = loader_for(args.config_dir), args.config_name or stage
-    with explained(stage, loader, name, args.overrides):
+    loader, name = loader_for(args.config_dir), args.config_name or stage.name
+    with explained(stage.name, loader, name, args.overrides):
         parsed = OverridesParser.create(loader).parse_overrides(args.overrides)
         for override in parsed:
             _check_open(override)
@@ -109,8 +110,8 @@ def _check_open(override: Override) -> None:
     if key == "hydra.mode" and value not in ("RUN", "MULTIRUN"):
         raise SupernetError(unknown("hydra.mode", value, ["RUN", "MULTIRUN"]))
     if key == "hydra.searchpath":
-        found = value if isinstance(value, list) else [value]
-        if strange := [str(v) for v in found if not os.path.isdir(str(v).removeprefix("file://"))]:
+        folders = value if isinstance(value, list) else [value]
+        if strange := [str(v) for v in folders if not os.path.isdir(str(v).removeprefix("file://"))]:
             raise SupernetError(f"hydra.searchpath={strange[0][:200]!r} is no folder; give [FOLDER] or [file://FOLDER]")
 
 

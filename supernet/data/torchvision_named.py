@@ -26,20 +26,36 @@ _CIFAR = Augment(
 @dataclass(frozen=True)
 class _Named:
     cls: str  # class in torchvision.datasets
+    images: int  # of the training split
+    shape: tuple[int, int, int]  # of an image: channels, height, width
+    classes: int
     augment: Augment
     class_names: tuple[str, ...] | None = None  # None: asked of the data set
     by_split: bool = False  # split="train" in place of train=True
 
 
 NAMED = {
-    "cifar10": _Named("CIFAR10", _CIFAR),
+    "cifar10": _Named("CIFAR10", 50000, (3, 32, 32), 10, _CIFAR),
     "cifar100": _Named(
         "CIFAR100",
+        50000,
+        (3, 32, 32),
+        100,
         Augment(pad=4, flip=True, cutout=16, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
     ),
-    "fashion_mnist": _Named("FashionMNIST", Augment(pad=4, flip=True, mean=(0.2860,), std=(0.3530,))),
-    "mnist": _Named("MNIST", Augment(pad=4, mean=(0.1307,), std=(0.3081,)), _TEN),
-    "svhn": _Named("SVHN", Augment(pad=4, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)), _TEN, True),
+    "fashion_mnist": _Named(
+        "FashionMNIST", 60000, (1, 28, 28), 10, Augment(pad=4, flip=True, mean=(0.2860,), std=(0.3530,))
+    ),
+    "mnist": _Named("MNIST", 60000, (1, 28, 28), 10, Augment(pad=4, mean=(0.1307,), std=(0.3081,)), _TEN),
+    "svhn": _Named(
+        "SVHN",
+        73257,
+        (3, 32, 32),
+        10,
+        Augment(pad=4, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+        _TEN,
+        True,
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..cost import flops
 from ..errors import SupernetError, unknown
+from ..files import put_folder, tmp_path
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
@@ -100,7 +101,7 @@ def _write(
     target: Path, files: Mapping[str, bytes], state: dict[str, Tensor], check: Callable[[Path], None] | None
 ) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    aside = tmp_path(target)
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
@@ -110,7 +111,7 @@ def _write(
         os.chmod(aside / "model.safetensors", (aside / "config.json").stat().st_mode & 0o777)  # safetensors gives 0600
         if check is not None:
             _checked(check, aside, target)
-        _put(aside, target)
+        put_folder(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -247,32 +248,3 @@ def _target(folder: str | os.PathLike[str]) -> Path:
             f"{target} is {there[:120]}, no earlier export, and is not overwritten; name another folder or move it"
         )
     return target
-
-
-def _put(aside: Path, target: Path) -> None:
-    """Moves the flushed folder `aside` to `target`, in place of an earlier export."""
-    for entry in [*aside.iterdir(), aside]:
-        _flush(entry)
-    old = aside.with_name(f"{aside.name}.old")
-    replaced = target.exists()
-    if replaced:  # a folder with content cannot be renamed over
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(target, old)
-    try:
-        os.rename(aside, target)
-    except BaseException:
-        if replaced:
-            os.rename(old, target)
-        raise
-    _flush(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):  # systems that cannot open folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

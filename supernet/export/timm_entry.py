@@ -15,6 +15,7 @@ import torch
 from timm.models._builder import build_model_with_cfg
 from torch import Tensor, nn
 
+from ..arguments import MOST_OF_NETWORK
 from ..errors import GenotypeError, SupernetError
 from ..network import build
 from ..network.macro import macro_of
@@ -26,16 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 GenotypeLike = Genotype | Mapping[str, Any] | str | os.PathLike[str]
-
-# Sizes above these are a slip or an attempt to fill the memory; published networks have C 48, L 20, 21,841 classes.
-MOST = {
-    "channels": 4096,
-    "layers": 500,
-    "cells_per_stage": 500,
-    "stem_multiplier": 64,
-    "in_chans": 4096,
-    "num_classes": 1_000_000,
-}
 
 
 def as_genotype(value: GenotypeLike) -> Genotype:
@@ -66,7 +57,7 @@ def check_reads_images(genotype: Genotype) -> None:
     if reads != "images":
         raise SupernetError(
             f"timm holds image models, and networks of space {genotype.space!r} read {reads}; supernet.build(genotype, "
-            "...) makes one, supernet.exporting.trained_network(run) loads that of a retraining with its weights"
+            "...) makes one, supernet.train.trained.trained_network(run) loads that of a retraining with its weights"
         )
 
 
@@ -126,7 +117,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
 
 
 def _bounded(arguments: Mapping[str, Any]) -> None:
-    for key, most in MOST.items():
+    for key, most in MOST_OF_NETWORK.items():
         value = arguments.get(key)
         if isinstance(value, int) and value > most:
             raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")

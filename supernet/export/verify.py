@@ -24,7 +24,7 @@ MOST_DIFFERENCE = 1e-5  # between the outputs of a model and of the reopened one
 # The package's folder goes last on the path: before the standard library its neighbours could shadow modules of it.
 _OPEN = """
 import sys
-root, folder, given, found, threads = sys.argv[1:]
+root, folder, inputs, outputs, threads = sys.argv[1:]
 sys.path.append(root)
 import torch
 torch.set_num_threads(int(threads))
@@ -34,8 +34,8 @@ from safetensors.torch import load_file, save_file
 model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
 torch.manual_seed(0)
 with torch.inference_mode():
-    y = model(load_file(given)["x"])
-save_file({"y": y.contiguous()}, found)
+    y = model(load_file(inputs)["x"])
+save_file({"y": y.contiguous()}, outputs)
 """
 
 
@@ -49,8 +49,8 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
     folder = Path(folder).resolve()
     x = _plain(example.float())
     with TemporaryDirectory() as aside:
-        given, found = os.path.join(aside, "given.safetensors"), os.path.join(aside, "found.safetensors")
-        save_file({"x": x}, given)
+        inputs, outputs = os.path.join(aside, "inputs.safetensors"), os.path.join(aside, "outputs.safetensors")
+        save_file({"x": x}, inputs)
         package = Path(__file__).resolve().parents[1].parent
         # -P: a file of the working folder that is called timm.py must not be taken for timm.
         line = [
@@ -60,8 +60,8 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
             _OPEN,
             str(package),
             str(folder),
-            given,
-            found,
+            inputs,
+            outputs,
             str(torch.get_num_threads()),
         ]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -72,17 +72,16 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise SupernetError(f"{folder} does not open in a fresh process: {last[:300]}")
-        there = load_file(found)["y"]
+        there = load_file(outputs)["y"]
     return _difference(folder, _outputs(_as_loaded(model), x), there)
 
 
 def check_reopens(folder: str | os.PathLike[str], model: nn.Module) -> None:
     """Raises SupernetError where `folder`, opened by timm in this process, computes something else than `model`.
 
-    Quicker than `verify_export`, but what this process has imported and registered is there for the opening too.
+    Quicker than `verify_export`, but what this process has imported and registered is there for the opening too: it
+    must have imported `supernet.timm_models`.
     """
-    from .. import timm_models  # noqa: F401  # registers the names; it imports this package
-
     folder = Path(folder).resolve()
     try:
         opened = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

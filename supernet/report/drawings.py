@@ -4,9 +4,9 @@ from matplotlib.figure import Figure
 
 from ..space import SPACES, CellSpace, Genotype, Space, space_of
 from ..space.space import Strengths
-from .draw import draw_cell, draw_relaxed
+from .cells import draw_cell, draw_relaxed
 from .files import picture
-from .macro import draw_macro
+from .trees import draw_macro
 
 __all__ = ["card_pictures", "draw_space"]
 

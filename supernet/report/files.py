@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ..errors import SupernetError, unknown
+from ..files import write_bytes
 
 __all__ = ["KINDS", "picture", "save"]
 
@@ -30,10 +31,4 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     kind = target.suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise SupernetError(unknown("kind of picture", target.suffix, [f".{k}" for k in KINDS]))
-    data = picture(figure, kind)
-    aside = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_bytes(target, picture(figure, kind))

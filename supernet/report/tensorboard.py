@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from ..network import Supernet
 from ..space import Genotype
-from .draw import draw_table
 from .drawings import draw_space
-from .macro import draw_macro
+from .table import draw_table
+from .trees import draw_macro
 
 __all__ = ["Board", "show_supernet"]
 

@@ -188,7 +188,7 @@ class Checkpoints:
         try:
             self._write(step, state, best)
         except OSError as error:
-            if files.disk_error(error) is None:
+            if files.disk_full(error) is None:
                 raise
             if self._unsaved is None:  # else it was said already
                 _log.warning("%s: the checkpoint of step %d was not saved; the earlier ones stay good and the run goes "
@@ -213,7 +213,7 @@ class Checkpoints:
             _take_place(aside, target)
         except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)
-            if full := files.disk_error(error):
+            if full := files.disk_full(error):
                 raise OSError(full.errno, full.strerror, str(self.folder)) from None
             raise
         self._at("after replace")

@@ -12,13 +12,12 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any, Self
 
 from .. import files
 from ..config import MAY_CHANGE
-from ..errors import SupernetError
+from ..errors import SupernetError, unknown
 from ..version import versions
 from .lock import RunLock
 
@@ -79,16 +78,28 @@ class RunFolder:
         self._lock = RunLock(self.path)
 
     @classmethod
-    def open(cls, config: Any, stage: str, label: str | None = None, *, lock: bool = False) -> "RunFolder":
+    def existing(cls, reference: str | os.PathLike[str]) -> "RunFolder":
+        """The run folder that is there; raises SupernetError, with the nearest name beside it, where it is none."""
+        run = cls(Path(reference).expanduser())
+        if not (run.path / "config.json").is_file():
+            parent = run.path.parent
+            beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+            raise SupernetError(unknown(f"run folder in {parent}:", run.path.name, beside, most=6))
+        return run
+
+    @classmethod
+    def open(
+        cls, config: Any, stage: str, label: str | None = None, *, prefix: str = "", lock: bool = False
+    ) -> "RunFolder":
         """Creates the folder of this configuration, or finds it again.
 
-        It is `<run.root>/<run.name>`, without a name `<run.root>/<space or label>-<method>-<data>-s<seed>-<8 hex>`
-        (`retrain-<label>-<data>-s<seed>-<8 hex>`). With `run.fresh` an existing one is moved to `<name>.old-<N>`.
-        With `lock` no other process can work on it until `close`, or the end of a `with` block; a finished run needs
-        none. Raises SupernetError where the folder holds another run, or where another process works on it.
+        It is `<run.root>/<run.name>`, without a name `<run.root>/<prefix>-<data>-s<seed>-<8 hex>`, where the stage
+        stands for an empty prefix. With `run.fresh` an existing one is moved to `<name>.old-<N>`. With `lock` no other
+        process can work on it until `close`, or the end of a `with` block; a finished run needs none. Raises
+        SupernetError where the folder holds another run, or where another process works on it.
         """
         wanted, digest = identity(config, stage, label)
-        run = cls(_place(config, stage, label, digest))
+        run = cls(_place(config, prefix or stage, digest))
         try:
             if config.run.fresh:
                 run._move_aside()
@@ -114,13 +125,15 @@ class RunFolder:
         return run
 
     @classmethod
-    def find_finished(cls, config: Any, stage: str, label: str | None = None) -> "RunFolder | None":
+    def find_finished(
+        cls, config: Any, stage: str, label: str | None = None, *, prefix: str = ""
+    ) -> "RunFolder | None":
         """The run of this configuration if it has ended; None where it must run. Writes nothing, needs no torch.
 
         Raises SupernetError where the folder holds another run.
         """
         wanted, digest = identity(config, stage, label)
-        run = cls(_place(config, stage, label, digest))
+        run = cls(_place(config, prefix or stage, digest))
         if config.run.fresh or not run.finished or not (run.path / "config.json").exists():
             return None
         return None if run._changes(config, wanted, digest) else run
@@ -226,8 +239,9 @@ class RunFolder:
             files.write_json(path, stored | {"resumed": [*resumed, now]})
 
 
-def _place(config: Any, stage: str, label: str | None, digest: str) -> Path:
-    return Path(config.run.root).expanduser() / (_given_name(config) or _own_name(config, stage, label, digest))
+def _place(config: Any, prefix: str, digest: str) -> Path:
+    own = f"{prefix}-{files.slug(data_label(config.data))}-s{config.seed}-{digest}"
+    return Path(config.run.root).expanduser() / (_given_name(config) or own)
 
 
 def _given_name(config: Any) -> str | None:
@@ -235,18 +249,6 @@ def _given_name(config: Any) -> str | None:
     if name is not None and (not name or os.path.isabs(name) or ".." in Path(name).parts or not Path(name).parts):
         raise SupernetError(f"run.name={name!r} must be the name of a folder below run.root={config.run.root!r}")
     return name
-
-
-def _own_name(config: Any, stage: str, label: str | None, digest: str) -> str:
-    data, seed = _slug(data_label(config.data)), f"s{config.seed}"
-    if hasattr(config, "space"):
-        parts = [_slug(label or config.space.name), _slug(config.method.name)]
-        return "-".join([*([] if stage == "search" else [stage]), *parts, data, seed, digest])
-    return "-".join([stage, _slug(label or ""), data, seed, digest])
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:40] or "x"
 
 
 def _last_name(path: str) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from ..arguments import MOST_SIZE
 from ..errors import SupernetError
 
 __all__ = ["check_options", "check_sizes"]
 
-MOST_SIZE = 4096  # channels, pixels, features
 MOST_OPTIONS = 32
 
 

@@ -99,7 +99,7 @@ class BilevelStep:
         return Clock(step, epoch, self.epochs, self.phase)
 
     def prepare(self, epoch: int, step: int = 0) -> None:
-        """What the host tells the device before a step, into places that are there: learning rate, the parts' numbers."""
+        """What the host tells the device before a step, into places that are there: the rate, the parts' numbers."""
         set_lr(self.weight_optimizer, self.lr(epoch))
         self.method.prepare(self.clock(epoch, step))
         if not self.net.training:

@@ -1,11 +1,13 @@
 """The command line: stages, one-line errors and exit codes, sweeps, resuming, and the way from a search to timm."""
 
+import dataclasses
 import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,12 @@ import supernet
 from supernet import cli
 from supernet.cli import main
 from supernet.cli import program as program_module
-from supernet.cli import run_stage as perform_module
 from supernet.cli.exit_codes import guarded
-from supernet.cli.next_command import override
 from supernet.cli.program import child_name
 from supernet.config import SearchConfig
 from supernet.errors import StoppedError, SupernetError
+from supernet.stages import STAGES, Stage, run_retrain, run_search
+from supernet.stages.next_command import override
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +44,8 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     """Replaces what a stage does by a list of what it was asked for."""
     found: list[tuple[str, object]] = []
 
-    def record(stage: str, config: object) -> float:
-        found.append((stage, config))
+    def record(stage: Stage[Any, Any], config: object) -> float:
+        found.append((stage.name, config))
         return 0.5
 
     monkeypatch.setattr(program_module, "perform", record)
@@ -52,12 +54,11 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def test_the_surface_is_this() -> None:
     """A new stage or top-level setting is a promise to users: it is entered here on purpose."""
-    from supernet.cli.settings import SCHEMAS
-
     assert set(cli.STAGES) == {"search", "retrain", "export", "draw", "doctor", "demo"}
     shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
     shared |= {"log", "guard"}
-    assert {stage: set(schema.__dataclass_fields__) for stage, schema in SCHEMAS.items()} == {
+    schemas = {name: stage.config for name, stage in cli.STAGES.items() if stage.config is not None}
+    assert {stage: set(schema.__dataclass_fields__) for stage, schema in schemas.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture"},
         "retrain": shared | {"genotype", "allow", "recipe", "speed", "val_fraction"},
         "export": {"run", "to"},
@@ -80,7 +81,6 @@ def test_help_is_light(tmp_path: Path) -> None:
     """Counted in modules, not in milliseconds: a busy machine fails no test."""
     code = """
 import sys
-from supernet.cli import main
 assert main(["--help"]) == 0
 print({"torch", "timm", "hydra", "omegaconf", "numpy", "yaml"} & set(sys.modules))
 """
@@ -92,7 +92,6 @@ print({"torch", "timm", "hydra", "omegaconf", "numpy", "yaml"} & set(sys.modules
 def test_the_module_is_the_command_and_torch_waits_until_needed(tmp_path: Path) -> None:
     code = """
 import sys
-from supernet.cli import main
 assert main(["search", "--cfg", "job"]) == 0
 assert main(["retrain", "genotype=DARTS_V9"]) == 2
 print({"torch", "timm"} & set(sys.modules))
@@ -272,17 +271,16 @@ def test_the_next_command_has_the_data_of_the_search(given: list[str], tmp_path:
     """Composed again, its data are those that were searched on."""
     import shlex
 
-    from supernet.cli.next_command import following
     from supernet.cli.settings import register
     from supernet.cli.validate import check
     from supernet.runs.folder import RunFolder
 
     register()
-    config = check("search", given).configs[0]
+    config = check(STAGES["search"], given).configs[0]
     run = RunFolder.open(config, "search")
-    command = shlex.split(following("search", run))
+    command = shlex.split(STAGES["search"].next(run))
     assert command[:2] == ["supernet", "retrain"]
-    assert check("retrain", command[2:]).configs[0].data == config.data
+    assert check(STAGES["retrain"], command[2:]).configs[0].data == config.data
     if not given:
         assert command[2:] == [f"genotype={run.path}"]
 
@@ -329,12 +327,8 @@ def test_a_user_s_own_folder_of_options(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_demo_gets_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    import types
-
-    fake = types.ModuleType("supernet.demo")
-    fake.main = lambda argv: len(argv)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "supernet.demo", fake)
-    monkeypatch.setattr(supernet, "demo", fake, raising=False)
+    demo = dataclasses.replace(STAGES["demo"], run=lambda words: len(words.given))
+    monkeypatch.setitem(STAGES, "demo", demo)
     assert main(["demo", "a", "b", "c"]) == 3
 
 
@@ -372,7 +366,8 @@ def test_from_a_search_to_timm(
     def untouched(*_: object) -> None:
         raise AssertionError("a finished run must not start again")
 
-    monkeypatch.setattr(perform_module, "_run", untouched)
+    monkeypatch.setattr(run_search, "run_search", untouched)
+    monkeypatch.setattr(run_retrain, "run_retrain", untouched)
     assert (
         run("search", *TINY, *SMALL_SPACE, "run.root=my runs", "run.name=first", "log.every=3", "device=cpu") == found
     )

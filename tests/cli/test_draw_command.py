@@ -12,10 +12,10 @@ from torch import nn
 
 import supernet
 from supernet.cli import main
-from supernet.drawing import draw, run_strengths
 from supernet.errors import SupernetError
 from supernet.runs.checkpoint import Checkpoints
 from supernet.space import Space, get_space, published
+from supernet.stages.run_draw import draw, run_strengths
 
 TREE = """
 schema: 1
@@ -179,7 +179,6 @@ def test_a_genotype_needs_no_torch_and_no_hydra() -> None:
     published("DARTS_V2").save("cell.json")
     code = """
 import sys
-from supernet.cli import main
 assert main(["draw", "genotype=cell.json"]) == 0
 print({"torch", "timm", "hydra", "matplotlib.pyplot"} & set(sys.modules))
 """

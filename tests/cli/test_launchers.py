@@ -11,6 +11,7 @@ import yaml
 
 from supernet.cli.settings import register
 from supernet.cli.validate import check
+from supernet.stages import STAGES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "clusters"
 # Option of hydra/launcher, and which of its settings (with those below them) the plugin's documentation lists.
@@ -60,7 +61,7 @@ def _joblib() -> None:
 def test_the_joblib_example_composes() -> None:
     _joblib()
     register()
-    checked = check("search", ["-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1"])
+    checked = check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1"])
     assert checked.runs
     assert [config.seed for config in checked.configs] == [0, 1]
 

@@ -14,13 +14,14 @@ from supernet.cuda_kernels import host
 from supernet.data.augment import Augment
 from supernet.data.loader import Batch
 from supernet.data.sources import TensorSource, View
+from supernet.data.torchvision_named import NAMED
 from supernet.network import Supernet
 from supernet.runtime.guard import Guard
 from supernet.space import Space, get_space
 from supernet.space.choice import Choice
+from supernet.stages.footprint import ROWS, Footprint, _resident, footprint, footprint_of_step
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
-from supernet.train.footprint import KNOWN, ROWS, Footprint, _resident, footprint, footprint_of_step
 
 CPU = torch.device("cpu")
 WITHIN = 0.1
@@ -162,8 +163,8 @@ def test_data_that_stay_on_the_host_are_not_counted(monkeypatch: pytest.MonkeyPa
 
 
 def test_known_data_have_the_sizes_of_the_real_ones() -> None:
-    assert set(KNOWN) == {"cifar10", "cifar100", "fashion_mnist", "mnist", "svhn"}
-    assert KNOWN["cifar10"] == (50000, 3, 32, 10)
+    assert set(NAMED) == {"cifar10", "cifar100", "fashion_mnist", "mnist", "svhn"}
+    assert (NAMED["cifar10"].images, NAMED["cifar10"].shape, NAMED["cifar10"].classes) == (50000, (3, 32, 32), 10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

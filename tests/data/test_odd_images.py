@@ -17,7 +17,7 @@ from supernet.data import open_data
 from supernet.data.listing import Paths, list_images
 from supernet.data.verify import check_files, problem_of
 from supernet.errors import SupernetError
-from supernet.train.stages import run_search
+from supernet.stages.run_search import run_search
 
 CLASSES = ("cat", "dog")
 

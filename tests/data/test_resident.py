@@ -15,7 +15,7 @@ from supernet.data.resident import Resident, Residents
 from supernet.data.splits import open_data
 from supernet.errors import SupernetError
 from supernet.runtime.host_reads import HostReads
-from supernet.train.stages import run_search
+from supernet.stages.run_search import run_search
 from tests.support.searches import TINY, same, search_config
 
 CPU = torch.device("cpu")

@@ -15,14 +15,15 @@ from supernet.cli import main
 from supernet.config import DataConfig, RetrainConfig, SearchConfig, from_mapping
 from supernet.data import CountedLoader, EvalLoader, Splits, open_data, text
 from supernet.errors import ClosedSplitError, SupernetError
-from supernet.exporting import trained_network
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.folder import data_label
 from supernet.runs.log import read_metrics
 from supernet.space import get_space
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 from supernet.tasks.sequence import NextCharacter
 from supernet.tasks.task import TASKS, Task
-from supernet.train.stages import run_retrain, run_search
+from supernet.train.trained import trained_network
 
 SENTENCE = "the quick brown fox jumps over the lazy dog. "
 TINY: dict[str, Any] = {

@@ -14,8 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import supernet.timm_models  # registers the names
-from supernet import exporting
-from supernet.config import ExportConfig
 from supernet.cost import flops
 from supernet.errors import SupernetError
 from supernet.export import check_reopens, export_model, verify, verify_export
@@ -23,6 +21,8 @@ from supernet.network import Supernet, build, build_from
 from supernet.space import SPACES, Genotype, Space, get_space, published
 from supernet.space.choice import Choice
 from supernet.space.wrap import kernel, wrap
+from supernet.stages import run_export
+from supernet.stages.export import ExportConfig
 from tests.support.zoo_small import SMALL as MACRO
 from tests.support.zoo_small import small_space
 
@@ -254,9 +254,9 @@ def test_the_stage_leaves_no_folder_that_opens_to_something_else(
     genotype = get_space("grammar").sample(random.Random(4))
     data = {"name": "digits", "limit": 32}
     supernet.retrain(genotype, data=data, epochs=1, batch_size=16, run=tmp_path / "run")
-    monkeypatch.setattr(exporting, "verify_export", lambda *_: 0.5)
+    monkeypatch.setattr(run_export, "verify_export", lambda *_: 0.5)
     with pytest.raises(SupernetError, match=r"the export differs by 5.00e-01 .*; nothing was written to"):
-        exporting.run_export(ExportConfig(run=str(tmp_path / "run")))
+        run_export.run_export(ExportConfig(run=str(tmp_path / "run")))
     assert not (tmp_path / "run" / "model").exists()
 
 

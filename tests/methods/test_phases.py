@@ -10,7 +10,7 @@ import tests.support.toy_parts  # noqa: F401  # registers its parts
 from supernet.config import SearchConfig
 from supernet.methods.phase import Phase, phase_from
 from supernet.runs.log import read_metrics
-from supernet.stages.search import run_search
+from supernet.stages.run_search import run_search
 from supernet.train.course import Course
 from tests.support.searches import final_state, same, search_config
 

@@ -17,15 +17,15 @@ MAPPED = ("ops", "cuda_kernels", "conf")  # folders at the top that are installe
 
 # The rooms from the ground up: a room may import the rooms before it, and itself.
 ROOMS = (
-    "errors", "registry", "arguments", "files", "counter", "processor", "version", "config", "conf", "presets",
-    "cuda_kernels", "ops", "space", "network", "data", "tasks", "methods", "cost", "report", "runs", "runtime",
-    "train", "evaluate", "store", "strategies", "meta", "export", "timm_models", "stages", "api", "exporting",
-    "drawing", "demo", "cli", "__init__", "__main__",
+    "errors", "registry", "arguments", "files", "processor", "counter", "version", "config", "conf", "presets",
+    "cuda_kernels", "ops", "space", "network", "data", "tasks", "methods", "cost", "runs", "runtime", "train",
+    "evaluate", "store", "strategies", "meta", "export", "report", "stages", "timm_models", "api", "cli", "__init__",
+    "__main__",
 )  # fmt: skip
 MAY_IMPORT = {room: set(ROOMS[:number]) | {"__init__"} for number, room in enumerate(ROOMS)}
 OPEN_TO_ALL: set[str] = set()
 # The decision tree, the genotype file and the command line answer without a second's wait for torch.
-TORCH_FREE = ("supernet", "supernet.cli", "supernet.space", "supernet.space.genotype")
+TORCH_FREE = ("supernet", "supernet.cli", "supernet.stages", "supernet.space", "supernet.space.genotype")
 
 
 def module_name(path: Path) -> str:

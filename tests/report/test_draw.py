@@ -17,7 +17,7 @@ from matplotlib.path import Path as Line
 from PIL import Image
 
 from supernet.errors import SupernetError
-from supernet.report.draw import draw_cell, draw_table, save
+from supernet.report.cells.draw import draw_cell, draw_table, save
 
 
 def _cell(nodes: list[list[tuple[str, int]]], concat: list[int]) -> Any:
@@ -144,5 +144,5 @@ def test_files_are_pictures_and_reproducible(tmp_path: Path) -> None:
 
 
 def test_pyplot_is_never_loaded() -> None:
-    code = "import sys, supernet.report.draw; assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, supernet.report.cells.draw; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,11 +16,11 @@ from matplotlib.transforms import Bbox
 from supernet.errors import GenotypeError, SupernetError
 from supernet.export import export_model
 from supernet.network import build
-from supernet.report.columns import arrange
 from supernet.report.drawings import card_pictures, draw_space
 from supernet.report.files import picture, save
 from supernet.report.shapes import plain, shades, text_width
-from supernet.report.tree import tree_rows
+from supernet.report.trees.columns import arrange
+from supernet.report.trees.rows import tree_rows
 from supernet.space import SPACES, CellSpace, Decision, Integer, KOf, OneOf, Space, get_space, published
 
 MODES = ("genotype", "strengths", "open")

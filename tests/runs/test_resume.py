@@ -14,7 +14,8 @@ from supernet.presets import preset, preset_names
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import read_metrics
 from supernet.space import Space, published
-from supernet.train.stages import run_retrain, run_search
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 from tests.support.searches import STEPS, TINY, final_state, same, search_config
 
 PRESETS = preset_names("method")  # all of them, so that a later one is held to this too

@@ -22,7 +22,7 @@ from supernet.errors import SupernetError
 from supernet.runs.checkpoint import POINTS, Checkpoints
 from supernet.runs.state import rng_state, set_rng_state, snapshot
 from supernet.runs.writer import Writer
-from supernet.train.stages import Searched, run_search
+from supernet.stages.run_search import Searched, run_search
 from tests.support.forked import ended, fork
 
 STEPS = 9

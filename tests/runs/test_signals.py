@@ -13,8 +13,8 @@ from supernet import cli
 from supernet.cli.exit_codes import guarded
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.signals import Interrupted, StopSignals
+from supernet.stages.run_search import run_search
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_search
 from tests.support.searches import final_state, same, search_config
 
 KINDS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}

@@ -19,12 +19,13 @@ from supernet.methods.hypergradient import Estimate
 from supernet.network import Supernet
 from supernet.runtime.guard import Guard, check_finite, measured, non_finite
 from supernet.space import get_space, published
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.non_finite import trace
 from supernet.train.retrain import RetrainProgram
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_retrain, run_search
 from tests.support.searches import STEPS, TINY, final_state, same, search_config
 
 BAD = 4  # the first step with a non-finite number, counted from 0; an epoch has three

@@ -13,8 +13,8 @@ from supernet.config import RetrainConfig, SearchConfig, from_mapping
 from supernet.errors import MemoryShortError
 from supernet.runtime.device import deterministic
 from supernet.runtime.out_of_memory import memory_in_one_line, peak
+from supernet.stages.run_search import run_search
 from supernet.train.loop import Loop
-from supernet.train.stages import run_search
 from tests.support.searches import final_state, same, search_config
 
 HUGE = 10**15

@@ -25,10 +25,11 @@ from supernet.network import Supernet
 from supernet.runs.log import read_metrics
 from supernet.runtime.ranks import Ranks
 from supernet.space import get_space, published
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_retrain, run_search
 from tests.support.searches import final_state, same
 
 WORLD = 2

@@ -28,7 +28,7 @@ def search_config(root: Path, space: str, name: str, **more: Any) -> SearchConfi
         **TINY,
         "space": {"name": space, "args": SPACES[space]},
         "network": SIZES[space],
-        "method": preset("method", name),
+        **preset("method", name),
         "run": {"root": str(root), "name": "run"},
         **more,
     }

@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from supernet.config import RetrainConfig, SearchConfig, from_mapping
 from supernet.network import build
 from supernet.space import CellSpace, Genotype, get_space
-from supernet.train.stages import run_retrain, run_search
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 
 LONG = pytest.mark.long
 TINY: dict[str, Any] = {"epochs": 2, "batch_size": 10, "data": {"limit": 40}}

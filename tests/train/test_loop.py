@@ -11,12 +11,12 @@ from supernet.runs.folder import RunFolder
 from supernet.runs.log import read_metrics
 from supernet.runs.progress import Progress
 from supernet.space import get_space
+from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train import loop as module
 from supernet.train.captured import CapturedStep
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
-from supernet.train.stages import run_search
 from tests.support.reading import Reading
 from tests.support.searches import TINY, search_config
 

@@ -12,7 +12,8 @@ from supernet.config import RetrainConfig, SearchConfig, from_mapping
 from supernet.data import digits
 from supernet.data.splits import open_data
 from supernet.errors import ClosedSplitError
-from supernet.train.stages import run_retrain, run_search
+from supernet.stages.run_retrain import run_retrain
+from supernet.stages.run_search import run_search
 
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 10, "data": {"limit": 60}, "log": {"progress": False}}
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .shapes import text_width
-from .tree import Row
+from ..shapes import text_width
+from .rows import Row
 
 __all__ = ["Chip", "Line", "Sheet", "arrange"]
 

@@ -6,9 +6,9 @@ Decisions that share a group are one row, where the first of them stands.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..space import Decision, Genotype, Space
-from ..space.reach import reach
-from ..space.space import Strengths
+from ...space import Decision, Genotype, Space
+from ...space.reach import reach
+from ...space.space import Strengths
 
 __all__ = ["Row", "tree_rows"]
 

@@ -35,19 +35,14 @@ from ..runtime.device import pick
 from ..runtime.guard import Guard
 from ..space import Space
 from ..tasks.task import TASKS, Task
-from .bilevel import BilevelStep
-from .compatibility import fit_arguments
+from ..train.bilevel import BilevelStep
+from ..train.compatibility import fit_arguments
 from .space_config import configured
 
 __all__ = ["Footprint", "footprint", "footprint_of_step", "room"]
 
 PARAMETERS, GRADIENTS, OPTIMISERS = "parameters and buffers", "gradients", "optimisers"
 DATA, KEPT, TRANSIENTS = "data and batches", "activations kept", "transients"
-# Training images, channels, pixels a side, classes of the data sets that torchvision fetches.
-KNOWN = {
-    "cifar10": (50000, 3, 32, 10), "cifar100": (50000, 3, 32, 100), "fashion_mnist": (60000, 1, 28, 10),
-    "mnist": (60000, 1, 28, 10), "svhn": (73257, 3, 32, 10),
-}  # fmt: skip
 ROWS = (PARAMETERS, GRADIENTS, OPTIMISERS, DATA, KEPT, TRANSIENTS)
 
 
@@ -75,7 +70,7 @@ def footprint(config: SearchConfig, *, space: Space | None = None, splits: Split
     arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
     net = Supernet(space, executor=config.executor, seed=config.seed, **arguments)
     views = splits.for_search(config.alpha_share)
-    found = footprint_of_step(
+    step = footprint_of_step(
         net,
         task,
         [_like(view, config.batch_size) for view in views],
@@ -87,7 +82,7 @@ def footprint(config: SearchConfig, *, space: Space | None = None, splits: Split
         amp=config.amp,
     )
     resident = _resident(views, device, config.data.resident)
-    return replace(found, parts={**found.parts, DATA: found.parts[DATA] + resident})
+    return replace(step, parts={**step.parts, DATA: step.parts[DATA] + resident})
 
 
 def footprint_of_step(
@@ -172,22 +167,21 @@ def _open(config: SearchConfig) -> Splits:
     name, data = config.data.name, config.data
     if data.root or name not in NAMED:
         return open_data(data, config.seed)
-    number, channels, size, classes = KNOWN[name]
-    number = number if data.image_size is None else 256  # blank images need not be resized by the thousand
+    entry = NAMED[name]
+    number = entry.images if data.image_size is None else 256  # blank images need not be resized by the thousand
 
     def blank(_: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        shape = number, channels, size, size
-        return np.zeros(shape, np.uint8), np.zeros(number, np.int64)
+        return np.zeros((number, *entry.shape), np.uint8), np.zeros(number, np.int64)
 
-    names = tuple(map(str, range(classes)))
-    return Splits(in_memory(name, data, blank, names, NAMED[name].augment), config.seed, data.limit)
+    names = tuple(map(str, range(entry.classes)))
+    return Splits(in_memory(name, data, blank, names, entry.augment), config.seed, data.limit)
 
 
 def _batch(ledger: Ledger, like: Batch, device: torch.device) -> Batch:
-    found = [torch.empty(x.shape, dtype=x.dtype, device=device) for x in like[:2]]
-    for x in found:
+    images, targets = (torch.empty(x.shape, dtype=x.dtype, device=device) for x in like[:2])
+    for x in (images, targets):
         ledger.note(x).label = DATA
-    return Batch(found[0], found[1], like.index)
+    return Batch(images, targets, like.index)
 
 
 def _like(view: View, batch_size: int) -> Batch:

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
-from ..errors import SupernetError
-from ..space import CellSpace, Table
-from .files import save
+from ...errors import SupernetError
+from ...space import CellSpace, Table
+from ..files import save
+from ..shapes import MUTED, darkest, family, shades
+from ..table import draw_table
 from .graph import Wire, draw_graph
-from .shapes import MUTED, darkest, family, shades
-from .table import draw_table
 
 __all__ = ["draw_cell", "draw_relaxed", "draw_table", "save"]
 

@@ -1,7 +1,4 @@
-"""The command that comes after a finished stage, ready to be typed: what the run was told and the next must know.
-
-It carries the data set, the space's parts `network=` and `recipe=`, and the leave to import a space file's classes.
-"""
+"""The words of a command that comes after a finished stage, ready to be typed, from the settings of its run."""
 
 import json
 import os
@@ -10,52 +7,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..presets import preset, preset_names
-from ..runs.folder import RunFolder
-from ..space.lookup import kept_space
 
-__all__ = ["following", "override"]
+__all__ = ["data_words", "network_words", "override"]
 
 CARRIED = ("name", "root", "image_size", "in_chans")  # of the data; how they are augmented is the recipe's affair
 RETRAIN_DATA = "digits"  # the option of `data` that a retraining takes by itself
 
 
-def following(stage: str, run: RunFolder) -> str:
-    """The next command: after a search its retraining, after a retraining the export or what loads the network."""
-    config = run.config["config"]
-    if stage == "search":
-        allow = [override("allow", config["space"]["allow"])] if config["space"].get("allow") else []
-        words = [override("genotype", run.path), *_network(config["space"]), *_data(config["data"]), *allow]
-        return f"supernet retrain {' '.join(words)}"
-    if "task" not in run.result["data"] and kept_space(run.path) is None:  # images, and timm can build the network
-        return f"supernet export {override('run', run.path)}"
-    leave = f", allow={json.dumps(config['allow'])}" if config.get("allow") else ""
-    load = f"model = load({json.dumps(str(run.path))}{leave})"
-    return f"python -c {shlex.quote(f'from supernet.exporting import trained_network as load; {load}')}"
-
-
-def override(key: str, value: Any) -> str:
+def override(key: str, value: object) -> str:
     """`key=value` as a shell hands it to Hydra unchanged: quoted where either of them would read marks in it."""
     return shlex.quote(f"{key}={_value(value)}")
 
 
-def _network(space: Mapping[str, Any]) -> list[str]:
+def network_words(space: Mapping[str, Any]) -> list[str]:
     """The parts that a space needs where the defaults of retraining are another's."""
     if space.get("file"):
         return []
     return [override(part, space["name"]) for part in ("network", "recipe") if space["name"] in preset_names(part)]
 
 
-def _data(data: Mapping[str, Any]) -> list[str]:
+def data_words(data: Mapping[str, Any]) -> list[str]:
     """The option of `data` that the search took, and what it set otherwise than that option does."""
     option = _option(data)
-    usual = preset("data", option)
+    usual = _preset(option)
     words = [] if option == RETRAIN_DATA else [override("data", option)]
     words += [override(f"data.{key}", data.get(key)) for key in CARRIED if data.get(key) != usual.get(key)]
-    given, known = data.get("kwargs") or {}, usual.get("kwargs") or {}
-    for key, value in given.items():
-        if key not in known:
+    arguments, usual_arguments = data.get("kwargs") or {}, usual.get("kwargs") or {}
+    for key, value in arguments.items():
+        if key not in usual_arguments:
             words.append(override(f"+data.kwargs.{key}", value))
-        elif value != known[key]:
+        elif value != usual_arguments[key]:
             words.append(override(f"data.kwargs.{key}", value))
     return words
 
@@ -66,11 +47,16 @@ def _option(data: Mapping[str, Any]) -> str:
     if data["name"] in options:
         return str(data["name"])
     keys = (data.get("kwargs") or {}).keys()
-    wanted = {option: (preset("data", option).get("kwargs") or {}).keys() for option in options}
-    return next((option for option, needs in wanted.items() if needs and needs <= keys), RETRAIN_DATA)
+    needed = {option: (_preset(option).get("kwargs") or {}).keys() for option in options}
+    return next((option for option, needs in needed.items() if needs and needs <= keys), RETRAIN_DATA)
 
 
-def _value(value: Any) -> str:
+def _preset(option: str) -> Mapping[str, Any]:
+    """The settings below `data` of one of its options."""
+    return preset("data", option)["data"]  # type: ignore[no-any-return]
+
+
+def _value(value: object) -> str:
     """`value` in Hydra's grammar."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
@@ -80,7 +66,7 @@ def _value(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_value, value)) + "]"
-    text = os.fspath(value)
+    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if _reads_as_itself(text):
         return text
     inner = text.replace('"', '\\"')

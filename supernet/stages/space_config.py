@@ -27,8 +27,8 @@ def label_of(config: SpaceConfig) -> str | None:
     """Names a space file by its content in the identity of a run; None for a registered space. Builds nothing."""
     if config.file is None:
         return None
-    found = space_file(config.file)
-    return f"{found.name}-{found.digest}"
+    file = space_file(config.file)
+    return f"{file.name}-{file.digest}"
 
 
 def label_of_own(space: Space) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..space import Genotype, Space
-from ..space.space import Strengths
+from ...space import Genotype, Space
+from ...space.space import Strengths
+from ..shapes import ACCENT, FONT, INK, MUTED, PALE, box, canvas, lighter, text_width, write
 from .columns import CHIP, INDENT, LINE, TEXT, WRAP, Chip, Line, Sheet, arrange, label_start
-from .shapes import ACCENT, FONT, INK, MUTED, PALE, box, canvas, lighter, text_width, write
-from .tree import Row, tree_rows
+from .rows import Row, tree_rows
 
 __all__ = ["draw_macro"]
 

@@ -1,4 +1,4 @@
-"""The demonstration: search on the embedded digits, retrain, compare with chance, export, open with timm.
+"""The demonstration as a function: search on the embedded digits, retrain, compare with chance, export, open with timm.
 
 The control is two random cells of similar size under the same budget: published gains of architecture search are often
 within the noise of the training, so a found cell means nothing without it.
@@ -7,21 +7,22 @@ within the noise of the training, so a found cell means nothing without it.
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .api import export_model
-from .config import RetrainConfig, SearchConfig, from_mapping
-from .errors import SupernetError
-from .export import verify_export
-from .network import build
-from .space import Genotype, Space, space_of
-from .train.stages import Retrained, run_retrain, run_search
+from ..config import RetrainConfig, SearchConfig, from_mapping
+from ..errors import SupernetError
+from ..export import verify_export
+from ..network import build
+from ..space import Genotype, Space, space_of
+from .run_export import export_retrained
+from .run_retrain import Retrained, run_retrain
+from .run_search import run_search
 
-__all__ = ["main"]
+__all__ = ["run_demo"]
 
 FOLDER = Path("runs") / "demo"
 # Chosen for two cores: the search takes about a minute there, each retraining about half of one.
@@ -41,36 +42,30 @@ SIMILAR = 0.1  # a random cell's network differs from the found one's parameters
 CONTROLS = 2
 
 
-def main(arguments: Sequence[str] = ()) -> int:
-    """Run it in runs/demo; `fresh` as the argument starts anew. Returns the exit code."""
-    if list(arguments) not in ([], ["fresh"]):
-        raise SupernetError(
-            f"supernet demo takes no settings, but was given {' '.join(arguments)[:80]!r}; allowed: fresh"
-        )
-    fresh = bool(arguments)
+def run_demo(fresh: bool = False) -> None:
+    """Run it in runs/demo, or go on there; `fresh` starts anew. Raises SupernetError where a step does not work."""
     begun = time.monotonic()
     say(f"1/4  searching the DARTS space on scikit-learn's digits, into {FOLDER / 'search'}")
-    found = run_search(from_mapping(SearchConfig, {**SEARCH, "run": run("search", fresh)}))
+    searched = run_search(from_mapping(SearchConfig, {**SEARCH, "run": run("search", fresh)}))
     say("2/4  retraining the found cell and two random cells of similar size, each from scratch")
-    networks = {"found by the search": found.genotype}
-    networks |= {f"random {i + 1}": g for i, g in enumerate(similar(found.genotype, CONTROLS))}
+    networks = {"found by the search": searched.genotype}
+    networks |= {f"random {i + 1}": g for i, g in enumerate(similar(searched.genotype, CONTROLS))}
     trained: dict[str, Retrained] = {}
     for name, genotype in networks.items():
         folder = run(name.split(" by")[0].replace(" ", "-"), fresh)
         trained[name] = run_retrain(from_mapping(RetrainConfig, {**RETRAIN, "run": folder}), genotype=genotype)
     say(f"3/4  exporting the found network to {FOLDER / 'model'}")
     best = trained["found by the search"]
-    model = export_model(best, FOLDER / "model")
+    model = export_retrained(best, FOLDER / "model")
     say('4/4  opening it in a fresh process: timm.create_model("local-dir:...", pretrained=True)')
     generator = torch.Generator().manual_seed(0)
     difference = verify_export(model, best.model, torch.randn(8, *best.data["input_size"], generator=generator))
     if difference:
         raise SupernetError(f"the exported network's outputs differ by {difference:.2g} from the trained one's")
-    print(report(trained, found.seconds, time.monotonic() - begun))
-    return 0
+    print(report(trained, searched.seconds, time.monotonic() - begun))
 
 
-def run(name: str, fresh: bool) -> dict[str, Any]:
+def run(name: str, fresh: bool) -> dict[str, object]:
     """The settings of one run folder of the demonstration."""
     return {"root": str(FOLDER), "name": name, "fresh": fresh}
 
@@ -78,10 +73,10 @@ def run(name: str, fresh: bool) -> dict[str, Any]:
 def similar(genotype: Genotype, count: int) -> list[Genotype]:
     """Random points of the same space whose networks have about as many parameters, drawn from a fixed seed."""
     space: Space = space_of(genotype)
-    rng, wanted, chosen = random.Random(0), parameters(genotype), list[Genotype]()
+    rng, size, chosen = random.Random(0), parameters(genotype), list[Genotype]()
     while len(chosen) < count:
         candidate = space.sample(rng)
-        if abs(parameters(candidate) - wanted) <= SIMILAR * wanted and candidate not in [genotype, *chosen]:
+        if abs(parameters(candidate) - size) <= SIMILAR * size and candidate not in [genotype, *chosen]:
             chosen.append(candidate)
     return chosen
 
@@ -114,7 +109,3 @@ def say(text: str) -> None:
     """A step's headline, apart from the progress lines on stderr."""
     print(text, flush=True)
     sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

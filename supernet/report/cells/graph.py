@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path as Line
 
-from ..errors import SupernetError
+from ...errors import SupernetError
+from ..shapes import FONT, INK, box, canvas, text_width, write
 from .layout import Edge, Item, place
-from .shapes import FONT, INK, box, canvas, text_width, write
 
 __all__ = ["Wire", "draw_graph"]
 

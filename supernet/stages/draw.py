@@ -1,10 +1,11 @@
-"""The command ``supernet draw key=value ...``: its settings are few, so they are read here and not by Hydra."""
+"""The stage `draw`: pictures of a genotype, a search run or a space. Its few settings are read here, without Hydra."""
 
 from collections.abc import Sequence
 
 from ..errors import SupernetError, unknown
+from .stage import Stage, Words
 
-__all__ = ["main"]
+__all__ = ["STAGE"]
 
 SETTINGS = {
     "genotype": "a published name, a genotype.json or a run folder: the cells, or the decisions, that it chose",
@@ -18,41 +19,41 @@ ALIASES = {"space.file": "space", "space.allow": "allow"}  # as a search spells 
 MOST = 4000  # characters of a value; no path is longer
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Draws what the arguments name and prints the files; the exit code. Raises SupernetError for mistakes."""
-    if any(argument in ("-h", "--help", "help") for argument in arguments):
+def run(words: Words) -> int:
+    """Draws what the words name and prints the files. Raises SupernetError for mistakes."""
+    if any(word in ("-h", "--help", "help") for word in words.given):
         print(_help())
         return 0
-    given = _settings(arguments)
-    from ..drawing import draw
+    settings = _settings(words.given)
+    allow = _listed(settings.pop("allow", ""))
+    from .run_draw import draw
 
-    allow = _prefixes(given.pop("allow", ""))
-    for path in draw(**given, allow=allow):
+    for path in draw(**settings, allow=allow):
         print(path)
     return 0
 
 
-def _settings(arguments: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
+def _settings(words: Sequence[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
         key = ALIASES.get(key, key)
         if not equals:
-            raise SupernetError(f"{argument[:60]!r} is no key=value; settings of supernet draw: {', '.join(SETTINGS)}")
+            raise SupernetError(f"{word[:60]!r} is no key=value; settings of supernet draw: {', '.join(SETTINGS)}")
         if key not in SETTINGS:
             raise SupernetError(unknown("setting of supernet draw:", key, SETTINGS))
-        if key in given:
-            raise SupernetError(f"{key} is given twice, {given[key][:60]!r} and {value[:60]!r}")
+        if key in settings:
+            raise SupernetError(f"{key} is given twice, {settings[key][:60]!r} and {value[:60]!r}")
         if not value or len(value) > MOST or "\0" in value:
             raise SupernetError(f"{key}={value[:60]!r} is empty, too long or has a zero byte; {key}: {SETTINGS[key]}")
-        given[key] = value
-    return given
+        settings[key] = value
+    return settings
 
 
-def _prefixes(text: str) -> list[str]:
+def _listed(text: str) -> list[str]:
     """`a,b` and, as a search takes it, `[a,b]`."""
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    return [prefix for part in inner.split(",") if (prefix := part.strip(" \"'"))]
+    return [item for part in inner.split(",") if (item := part.strip(" \"'"))]
 
 
 def _help() -> str:
@@ -62,3 +63,11 @@ def _help() -> str:
     return "\n".join(
         ["Usage: supernet draw key=value ...", "", *lines, "", *(f"  supernet draw {e}" for e in examples)]
     )
+
+
+STAGE = Stage(
+    name="draw",
+    help="write pictures of a genotype, a search run or a space",
+    example="supernet draw genotype=DARTS_V2 to=cells/",
+    run=run,
+)

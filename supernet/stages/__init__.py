@@ -1,0 +1,16 @@
+"""The stages of the command line, each one record in the file of its name.
+
+A new stage is its file here, its place in the list below, and `conf/NAME.yaml`.
+"""
+
+from typing import Any
+
+from . import demo, doctor, draw, export, retrain, search
+from .stage import Label, Stage, Words
+
+__all__ = ["STAGES", "Label", "Stage", "Words"]
+
+# In the order of the help.
+_FILES = (search, retrain, export, draw, doctor, demo)
+
+STAGES: dict[str, Stage[Any, Any]] = {file.STAGE.name: file.STAGE for file in _FILES}

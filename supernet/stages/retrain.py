@@ -1,0 +1,94 @@
+"""The stage `retrain`: the network of one genotype, trained from scratch and tested once."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..config import RetrainConfig
+from ..errors import SupernetError
+from ..files import slug
+from .stage import Label, Stage, run_rows, run_score
+
+if TYPE_CHECKING:
+    from ..runs.folder import RunFolder
+
+__all__ = ["STAGE", "label_of"]
+
+_GENOTYPE = re.compile(r"""\+{0,2}genotype=["']?(.+?)["']?""")
+
+
+def run(config: RetrainConfig) -> "RunFolder":
+    from .run_retrain import run_retrain
+    from .running import folder_of
+
+    return folder_of(run_retrain(config))
+
+
+def label(config: RetrainConfig) -> Label:
+    """Raises SupernetError where no genotype is named, or none is there."""
+    if not config.genotype:
+        raise SupernetError(
+            "genotype is not set; give genotype=RUNFOLDER of a search, a genotype.json or a published name"
+        )
+    from ..space.lookup import find_genotype
+
+    return label_of(find_genotype(config.genotype)[1])
+
+
+def label_of(genotype: str) -> Label:
+    """`genotype` is its hash or its published name."""
+    return Label(genotype, f"retrain-{slug(genotype)}")
+
+
+def overrides(words: Sequence[str]) -> list[str]:
+    """A genotype whose run keeps the file of a network needs no settings of another one: without `network`."""
+    from .overrides import with_unlisted, without_group
+
+    references = [match[1] for word in words if (match := _GENOTYPE.fullmatch(word))]
+    needed = len(references) == 1 and _brings_network(references[0])
+    return without_group("network", with_unlisted(words), needed=needed)
+
+
+def _brings_network(reference: str) -> bool:
+    from ..space.lookup import kept_space
+
+    try:
+        kept = kept_space(reference)
+    except SupernetError:  # told where the stage reads it
+        return False
+    return kept is not None and "cells" not in kept.data
+
+
+def following(run: "RunFolder") -> str:
+    """The export of images where timm can build the network again; else what loads it in Python."""
+    from ..space.lookup import kept_space
+    from .next_command import override
+
+    if "task" not in run.result["data"] and kept_space(run.path) is None:
+        return f"supernet export {override('run', run.path)}"
+    allow = run.config["config"].get("allow")
+    leave = f", allow={json.dumps(allow)}" if allow else ""
+    load = f"model = load({json.dumps(str(run.path))}{leave})"
+    return f"python -c {shlex.quote(f'from supernet.train.trained import trained_network as load; {load}')}"
+
+
+def score(run: "RunFolder") -> float | None:
+    """Of the best epoch, which is the one that is kept."""
+    result = run.result
+    return run_score({**(result.get("best") or {}), **result["metrics"]}, result)
+
+
+STAGE = Stage(
+    name="retrain",
+    help="train the network of a genotype from scratch and test it",
+    example="supernet retrain genotype=runs/RUN",
+    config=RetrainConfig,
+    run=run,
+    label=label,
+    overrides=overrides,
+    rows=run_rows,
+    next=following,
+    score=score,
+)

@@ -1,0 +1,156 @@
+"""A retraining as a function: the network of a genotype, trained from scratch, tested once for the selected epoch."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..config import RetrainConfig
+from ..data.loader import EvalLoader
+from ..data.sources import ImageInfo
+from ..data.splits import Splits
+from ..data.timm_eval import has_pictures, timm_test_loader
+from ..runs.folder import RunFolder, data_label
+from ..runtime.device import autocast, pick, seed_everything
+from ..runtime.out_of_memory import as_configured
+from ..runtime.ranks import Ranks
+from ..space import Genotype, Space
+from ..space.lookup import find_genotype, find_space
+from ..tasks.task import Task
+from ..train.measure import evaluate
+from ..train.retrain import RetrainProgram, discrete_network
+from .retrain import label_of
+from .running import loop_of, open_splits, run_folder, task_of
+from .space_config import keep
+
+__all__ = ["Retrained", "run_retrain"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What retraining gives: the selected network with its metrics, and what exporting it needs."""
+
+    model: nn.Module
+    genotype: Genotype
+    arguments: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    seconds: float
+    done: bool
+    folder: Path | None
+    space: Space | None = None
+
+
+@as_configured
+def run_retrain(
+    config: RetrainConfig,
+    *,
+    genotype: Genotype | None = None,
+    space: Space | None = None,
+    splits: Splits | None = None,
+    task: Task | None = None,
+    in_folder: bool = True,
+    until: int | None = None,
+) -> Retrained:
+    """Train a genotype to the end, or to step `until`; then open the test split once, for the selected epoch.
+
+    A genotype, a space, data and a task may be handed over that the settings cannot name. With `in_folder` the training
+    lives in a run folder, and is resumed there; a finished one only gives its result. Raises SupernetError for settings
+    that do not fit together.
+    """
+    ranks = Ranks.join()
+    device = ranks.device(pick(config.device))
+    reference = genotype or config.genotype
+    genotype, label = find_genotype(reference)
+    space = space or find_space(reference, genotype, config.allow)
+    if ranks.main:
+        _warn_of_other_data(config)
+    splits = open_splits(config, splits, ranks)
+    task = task or task_of(splits, config.recipe.smoothing)
+    with run_folder(config, "retrain", label_of(label), in_folder, ranks) as run:
+        finished = run is not None and run.finished
+        seed_everything(config.seed)
+        net, arguments = discrete_network(config, space, genotype, splits.info, task)
+        program = RetrainProgram(config, net, splits, task, device, ranks)
+        loop = loop_of(program, config, run, ranks)
+        outcome = loop.run(until)
+        if outcome.done:
+            loop.load_best()
+        metrics = dict(outcome.best if outcome.done else outcome.last)
+        data = _describe(splits.info)
+        if run is not None and finished:
+            metrics = run.result["metrics"]
+        elif outcome.done:
+            metrics |= _test(program, splits, task, config)
+            if run is not None and ranks.main:
+                keep(space, run.path)
+                genotype.save(run.genotype_path)
+                counts = {"parameters": _parameters(program.model), "arguments": arguments, "data": data}
+                counts |= {"selects": task.selects, "seconds": outcome.seconds}
+                run.finish({"genotype": genotype.hash, "metrics": metrics, **counts})
+        ranks.barrier()
+        return Retrained(
+            program.model,
+            genotype,
+            arguments,
+            data,
+            metrics,
+            outcome.seconds,
+            outcome.done,
+            run.path if run is not None else None,
+            space,
+        )
+
+
+def _warn_of_other_data(config: RetrainConfig) -> None:
+    """A genotype that was found on other data is retrained as asked, but seldom on purpose."""
+    path = Path(config.genotype or "?")
+    run = RunFolder(path if path.is_dir() else path.parent)
+    if not (run.path / "config.json").is_file() or not path.exists():
+        return
+    searched_on = run.config.get("identity", {}).get("data", {}).get("name")
+    if searched_on and searched_on != (here := data_label(config.data)):
+        log.warning(
+            "the genotype was found on the data %s and is retrained on %s; data=... names others", searched_on, here
+        )
+
+
+def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainConfig) -> dict[str, float]:
+    """Metrics of the test split; pictures come through timm's own loader, so that they are what timm would measure."""
+    if not splits.has_test:
+        return {}
+    with splits.final_evaluation(), autocast(program.device, config.amp):
+        view = splits.test().shared(*program.ranks.share)
+        loader: Iterable[Any]
+        if has_pictures(view):
+            loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
+        else:  # float tensors, or targets that are no classes: timm's loader has no way to read them
+            loader = EvalLoader(view, batch_size=config.batch_size)
+        batches = ([part.to(program.device) for part in batch] for batch in loader)
+        metrics = evaluate(program.model, task, batches, program.ranks)
+        return {f"test/{name}": value for name, value in metrics.items()}
+
+
+def _describe(info: ImageInfo) -> dict[str, Any]:
+    """What whoever uses the network must know of the data, in timm's terms where they are images."""
+    if info.task != ImageInfo.task:
+        return {"name": info.name, "task": info.task, "class_names": list(info.class_names)}
+    return {
+        "name": info.name,
+        "mean": list(info.mean),
+        "std": list(info.std),
+        "input_size": [info.in_chans, info.image_size, info.image_size],
+        "class_names": list(info.class_names),
+        "interpolation": "bilinear",  # as the loaders resize
+        "crop_pct": 1.0,
+    }
+
+
+def _parameters(net: nn.Module) -> int:
+    """Parameters of the network without the auxiliary head, which serves training only."""
+    return sum(p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary."))

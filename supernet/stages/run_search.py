@@ -1,0 +1,104 @@
+"""A search as a function: open the data, build what is trained, run the loop, write the result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import SearchConfig
+from ..data.splits import Splits
+from ..methods import Method
+from ..network import Supernet, make_executor
+from ..network.executor.fused import Fused
+from ..report.tensorboard import show_supernet
+from ..runtime.device import pick, seed_everything
+from ..runtime.out_of_memory import as_configured
+from ..runtime.ranks import Ranks
+from ..space import Genotype, Space
+from ..tasks.task import Task
+from ..train.phases import planned
+from ..train.search import SearchProgram
+from ..version import versions
+from .running import loop_of, open_splits, run_folder, task_of
+from .search import label_of
+from .space_config import configured, keep, label_of_own
+from .space_config import label_of as label_of_space
+
+__all__ = ["Searched", "run_search"]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search gives. `metrics` are those of its last epoch; `done` is False where it was told to stop early."""
+
+    genotype: Genotype
+    net: Supernet
+    metrics: Mapping[str, Any]
+    seconds: float
+    done: bool
+    folder: Path | None
+
+
+@as_configured
+def run_search(
+    config: SearchConfig,
+    *,
+    space: Space | None = None,
+    splits: Splits | None = None,
+    task: Task | None = None,
+    in_folder: bool = True,
+    until: int | None = None,
+) -> Searched:
+    """Search to the end, or to step `until`; resumes where the run folder has a checkpoint.
+
+    A space, data and a task may be handed over that the settings cannot name. With `in_folder` the search lives in a
+    run folder; a finished one only gives its result. Raises SupernetError for settings that do not fit together.
+    """
+    ranks = Ranks.join()
+    device = ranks.device(pick(config.device))
+    label = label_of(config, label_of_own(space) if space is not None else label_of_space(config.space))
+    space = space or configured(config.space)
+    _check_parts(config)
+    splits = open_splits(config, splits, ranks)
+    task = task or task_of(splits)
+    with run_folder(config, "search", label, in_folder, ranks) as run:
+        finished = run is not None and run.finished
+        if run is not None and ranks.main:
+            keep(space, run.path)
+        seed_everything(config.seed)
+        program = SearchProgram(config, space, splits, task, device, ranks, show=show_supernet)
+        outcome = loop_of(program, config, run, ranks).run(until)
+        genotype = program.result(outcome.last, _main_versions())
+        if run is not None and finished:
+            genotype = Genotype.load(run.genotype_path)
+        elif run is not None and outcome.done and ranks.main:
+            genotype.save(run.genotype_path)
+            run.finish(
+                {
+                    "genotype": genotype.hash,
+                    "metrics": outcome.last,
+                    "best": outcome.best,
+                    "selects": task.selects,
+                    "seconds": outcome.seconds,
+                }
+            )
+        ranks.barrier()  # what the main rank has written is there for all of them
+        return Searched(
+            genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
+        )
+
+
+def _check_parts(config: SearchConfig) -> None:
+    """Unknown names, and parts that do not go together, are refused before a run folder is made."""
+    planned(config, Method(config.method))
+    executor = make_executor(config.executor)
+    if isinstance(executor, Fused):
+        executor.check(torch.empty(1, device=pick(config.device)))
+
+
+def _main_versions() -> dict[str, Any]:
+    """The versions that a genotype's origin names."""
+    everything = versions()
+    return {key: everything[key] for key in ("supernet", "torch", "python") if key in everything}

@@ -1,0 +1,85 @@
+"""What the stages that train have in common: the data, the task, the run folder, the loop."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from ..config import RetrainConfig, SearchConfig
+from ..data.splits import Splits, open_data
+from ..errors import SupernetError
+from ..runs.folder import RunFolder
+from ..runtime.ranks import Ranks
+from ..tasks.task import TASKS, Task
+from ..train.loop import Loop
+from ..train.retrain import RetrainProgram
+from ..train.search import SearchProgram
+from .stage import Label
+
+__all__ = ["folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
+
+log = logging.getLogger(__name__)
+
+
+class _HasFolder(Protocol):
+    @property
+    def folder(self) -> Path | None: ...
+
+
+def folder_of(result: _HasFolder) -> RunFolder:
+    """The run folder that a stage has worked in."""
+    if result.folder is None:
+        raise RuntimeError("the stage ended without a run folder")
+    return RunFolder(result.folder)
+
+
+def open_splits(config: SearchConfig | RetrainConfig, splits: Splits | None, ranks: Ranks) -> Splits:
+    """The data of the settings, or `splits`, after checks of what would otherwise end the training hours later."""
+    if config.batch_size % ranks.world:
+        raise SupernetError(f"batch_size={config.batch_size} must be a multiple of the {ranks.world} ranks")
+
+    def work() -> Splits:
+        opened = splits or open_data(config.data, config.seed)
+        if ranks.main:
+            opened.check()
+        return opened
+
+    return ranks.first(work)
+
+
+def task_of(splits: Splits, smoothing: float = 0.0) -> Task:
+    """The task that the data set names; `smoothing` of labels in [0, 1)."""
+    task: Task = TASKS[splits.info.task](splits.info.num_classes, smoothing=smoothing)
+    return task
+
+
+@contextmanager
+def run_folder(
+    config: SearchConfig | RetrainConfig, stage: str, label: Label, in_folder: bool, ranks: Ranks
+) -> Iterator[RunFolder | None]:
+    """The run folder, held against other processes while the stage works in it; the main rank decides which it is."""
+    if not in_folder:
+        yield None
+        return
+    if ranks.restarted and config.run.fresh:  # it was fresh when torchrun started it the first time
+        config = replace(config, run=replace(config.run, fresh=False))
+
+    def work() -> RunFolder | None:
+        if not ranks.main:
+            return None
+        return RunFolder.open(config, stage, label.text, prefix=label.prefix, lock=True)
+
+    with ranks.first(work) or RunFolder(Path()) as run:
+        path = ranks.broadcast(str(run.path))
+        yield run if ranks.main else RunFolder(path)
+
+
+def loop_of(
+    program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
+) -> Loop:
+    """The loop over `program`, which lives in the folder `run`, or only in memory."""
+    if run is not None and ranks.main:
+        log.info("run folder: %s", run.path)
+    return Loop(program, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)

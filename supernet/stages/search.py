@@ -1,0 +1,78 @@
+"""The stage `search`: one bilevel run over a space."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..config import SearchConfig
+from ..files import slug
+from .stage import Label, Stage, run_rows, run_score
+
+if TYPE_CHECKING:
+    from ..runs.folder import RunFolder
+
+__all__ = ["STAGE", "label_of"]
+
+_FILE = re.compile(r"\+{0,2}space\.file=(?!null$|$)")
+
+
+def run(config: SearchConfig) -> "RunFolder":
+    from .run_search import run_search
+    from .running import folder_of
+
+    return folder_of(run_search(config))
+
+
+def check(config: SearchConfig) -> None:
+    """Raises SupernetError for an unknown space, or for arguments that it does not take."""
+    if config.space.file is None:
+        from ..space import get_space
+
+        get_space(config.space.name, **config.space.args)
+
+
+def label(config: SearchConfig) -> Label:
+    from . import space_config
+
+    return label_of(config, space_config.label_of(config.space))
+
+
+def label_of(config: SearchConfig, space: str | None) -> Label:
+    """`space` names a space that is not registered; None: the registered one of the settings."""
+    return Label(space, f"{slug(space or config.space.name)}-{slug(config.method.name)}")
+
+
+def overrides(words: Sequence[str]) -> list[str]:
+    """A space file brings its own network: the group `space`, with the settings of DARTS' network, is left out."""
+    from .overrides import with_unlisted, without_group
+
+    return without_group("space", with_unlisted(words), needed=any(_FILE.match(word) for word in words))
+
+
+def following(run: "RunFolder") -> str:
+    """The retraining: with the data set, the parts that the space needs, and the leave to import its classes."""
+    from .next_command import data_words, network_words, override
+
+    config = run.config["config"]
+    allow = [override("allow", config["space"]["allow"])] if config["space"].get("allow") else []
+    words = [override("genotype", run.path), *network_words(config["space"]), *data_words(config["data"]), *allow]
+    return f"supernet retrain {' '.join(words)}"
+
+
+def score(run: "RunFolder") -> float | None:
+    return run_score(run.result["metrics"], run.result)
+
+
+STAGE = Stage(
+    name="search",
+    help="find a cell by a differentiable search",
+    example="supernet search data=digits epochs=10 seed=1",
+    config=SearchConfig,
+    run=run,
+    check=check,
+    label=label,
+    overrides=overrides,
+    rows=run_rows,
+    next=following,
+    score=score,
+)

@@ -1,0 +1,105 @@
+"""A stage of the command line as one record: what it does, how it is set, how a run of it is told apart and shown.
+
+`supernet.cli` runs any such record and knows none by its name. A file of a stage holds its record and imports torch
+inside functions only: the help and most mistakes are answered before it is loaded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from ..runs.folder import RunFolder
+
+__all__ = ["Label", "Stage", "Words", "run_rows", "run_score"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+SHOWN = ("val/", "test/", "genotype/skip_share")  # metrics of a result that are printed
+
+
+class Label(NamedTuple):
+    """How a run is told apart from others of its stage, besides by its settings.
+
+    `text` stands in the run's identity for what the settings name by a path or not at all; `prefix` begins the name of
+    the run's folder.
+    """
+
+    text: str | None
+    prefix: str
+
+
+class Words(NamedTuple):
+    """What a stage without settings is given: the words behind its name on the command line.
+
+    `settings(stage, words)` reads words as another stage's settings, one for each run, as the command line does.
+    """
+
+    given: tuple[str, ...]
+    settings: Callable[[str, Sequence[str]], tuple[Any, ...]]
+
+
+def nothing_to_check(config: object) -> None:
+    """All mistakes in the settings are found when they are made, or later with torch."""
+
+
+def as_given(overrides: Sequence[str]) -> list[str]:
+    return list(overrides)
+
+
+def no_rows(result: object) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[C, R]):
+    """One stage. Beside it lies `conf/NAME.yaml`, which chooses the parts, where the stage has settings.
+
+    C is the settings' dataclass and R the result of `run`: a `RunFolder` where the stage has run folders. A stage
+    without settings (`config` None) takes `Words`, prints by itself, and its result is the exit code.
+    """
+
+    name: str
+    help: str  # what it does, in a few words
+    example: str  # a whole command
+    run: Callable[[C], R]
+    config: type[C] | None = None
+    # What can be known to be wrong without torch; raises SupernetError.
+    check: Callable[[C], None] = nothing_to_check
+    # None: no run folders. Raises SupernetError where what it names is not there.
+    label: Callable[[C], Label] | None = None
+    # The command line's words as Hydra is to compose them.
+    overrides: Callable[[Sequence[str]], list[str]] = as_given
+    rows: Callable[[R], Mapping[str, str]] = no_rows  # what is printed of the result, by row
+    next: Callable[[R], str] | None = None  # the command that comes after it
+    score: Callable[[R], float | None] | None = None  # what a sweep may optimise; never of the test split
+
+    def finished(self, config: C) -> "RunFolder | None":
+        """The run folder of these settings if it has ended; None where it must run, or has none. Needs no torch."""
+        if self.label is None:
+            return None
+        from ..runs.folder import RunFolder
+
+        label = self.label(config)
+        return RunFolder.find_finished(config, self.name, label.text, prefix=label.prefix)
+
+
+def run_rows(run: "RunFolder") -> dict[str, str]:
+    """The rows of a finished run."""
+    result = run.result
+    rows = {"run folder": str(run.path)}
+    for name, value in result["metrics"].items():
+        if name.startswith(SHOWN) and isinstance(value, (int, float)):
+            rows[name] = f"{value:.4f}"
+    if "parameters" in result:
+        rows["parameters"] = f"{result['parameters']:,}"
+    rows["seconds"] = f"{result['seconds']:.1f}"
+    rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
+    return rows
+
+
+def run_score(metrics: Mapping[str, Any], result: Mapping[str, Any]) -> float | None:
+    """Of `metrics` the one on the validation part that the task of the run selects by."""
+    value = metrics.get(f"val/{result.get('selects', 'top1')}")  # the default serves runs of earlier versions
+    return None if value is None else float(value)
