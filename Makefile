@@ -67,10 +67,10 @@ wheel-check: $(STAMP)  ## the wheel, alone in an empty environment
 	@bash .ci/check_wheel.sh $(BIN)/python
 
 bench: $(STAMP)  ## seconds of one search step, for each executor and for the original formulation
-	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/steps/step.py
 
 bench-kernels: $(STAMP)  ## each fused operator by itself: time, bytes, registers
-	@$(BIN)/python benchmarks/kernels.py
+	@$(BIN)/python benchmarks/kernels/kernels.py
 
 bench-gpu: $(STAMP)  ## on a GPU: every kernel checked, everything timed, under 8 minutes, into build/gpu
 	@$(BIN)/python benchmarks/gpu_suite.py --out build/gpu

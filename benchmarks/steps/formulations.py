@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import original
-from benchmarks.report import ORIGINAL
+from benchmarks.common.report import ORIGINAL
+from benchmarks.steps import original
 from supernet.config import GuardConfig
 from supernet.errors import SupernetError, unknown
 from supernet.network import EXECUTORS, Supernet

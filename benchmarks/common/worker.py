@@ -1,4 +1,4 @@
-"""The other end of worker.py: a formulation in its own process, from the side of who asks. It does not load torch."""
+"""A formulation in a process of its own (serve.py), from the side of who asks. It does not load torch."""
 
 import json
 import os
@@ -11,13 +11,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from supernet.errors import SupernetError
+
 __all__ = ["WARM_UP", "Failure", "Worker", "take_turns"]
 
-WORKER = Path(__file__).resolve().with_name("worker.py")
+SCRIPT = Path(__file__).resolve().with_name("serve.py")
 WARM_UP = 2  # runs: the first makes buffers and optimiser states and compiles, the second runs with them
 
 
-class Failure(RuntimeError):
+class Failure(SupernetError):
     """A formulation that cannot be measured; the text says why."""
 
 
@@ -28,7 +30,7 @@ class Worker:
         self.name: str = settings["name"]
         threads = str(settings["threads"])
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), json.dumps(settings)],
+            [sys.executable, str(SCRIPT), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
