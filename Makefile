@@ -15,6 +15,8 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 # One thread a process: the processes share the cores.
 RUN := OMP_NUM_THREADS=1 $(BIN)/python
+# What `make test` may cost: minutes of CPU, user and system, of all its processes together. Above it fails.
+CPU_MINUTES := 24
 
 .PHONY: help demo test test-long lint format types wheel-check bench bench-kernels bench-gpu constraints clean
 
@@ -46,8 +48,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## search, retrain and export on the embedded digits, with two random cells as the control
 	@$(BIN)/supernet demo
 
-test: $(STAMP)  ## the tests, in minutes
-	@$(RUN) -m pytest -n $(WORKERS) --durations=5
+test: $(STAMP)  ## the tests, in minutes; tells what they cost, and fails above a limit
+	@$(RUN) .ci/cpu_minutes.py $(CPU_MINUTES) $(BIN)/python -m pytest -n $(WORKERS) --durations=5
 
 test-long: $(STAMP)  ## the heavier repetitions
 	@$(RUN) -m pytest -n $(WORKERS) -m long --timeout 1800 --durations=5
