@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..arguments import check_arguments
 from ..errors import SupernetError
+from ..ops.channels_last import to_channels_last
 from ..space.cells import CellSpace
 from ..space.genotype import Genotype
 from ..space.space import Space
@@ -76,7 +77,7 @@ class Supernet(nn.Module):
         self.relaxation: Callable[[Tensor], Tensor] = softmax
         self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
         if self.channels_last:
-            self.to(memory_format=torch.channels_last)
+            to_channels_last(self)
 
     @property
     def channels_last(self) -> bool:

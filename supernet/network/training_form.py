@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ..cuda_kernels import host
 from ..errors import SupernetError
+from ..ops.channels_last import to_channels_last
 from .cell import DiscreteCell, run_plain
 from .cell_classifier import CellClassifier
 from .fused_separable import halves_of, run_fused
@@ -68,7 +69,7 @@ class Fast:
         self._told = {"channels_last": channels_last, "fused": fused}
         self._steps = 0
         if self.channels_last:
-            net.to(memory_format=torch.channels_last)
+            to_channels_last(net)
 
     def _fused(self, wanted: str, device: torch.device, amp: str, compiled: bool) -> "_Fused | None":
         """What runs the operations of cells; None where modules do."""
