@@ -13,8 +13,8 @@ WORKERS ?= 2
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python)
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-# One thread a process: the processes share the cores.
-RUN := OMP_NUM_THREADS=1 $(BIN)/python
+# One thread a process: the processes share the cores. Compiled modules are kept: a test may start many processes.
+RUN := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python
 # What `make test` may cost: minutes of CPU, user and system, of all its processes together. Above it fails.
 CPU_MINUTES := 24
 
