@@ -49,7 +49,7 @@ demo: $(STAMP)  ## search, retrain and export on the embedded digits, with two r
 	@$(BIN)/supernet demo
 
 test: $(STAMP)  ## the tests, in minutes; tells what they cost, and fails above a limit
-	@$(RUN) .ci/cpu_minutes.py $(CPU_MINUTES) $(BIN)/python -m pytest -n $(WORKERS) --durations=5
+	@$(RUN) .ci/cpu_minutes.py $(CPU_MINUTES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=5
 
 test-long: $(STAMP)  ## the heavier repetitions
 	@$(RUN) -m pytest -n $(WORKERS) -m long --timeout 1800 --durations=5

@@ -52,7 +52,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Activation": "space.layers",
     "Attention": "space.layers",
-    "Augment": "train.data.augment",
+    "Augment": "data.augment",
     "Choice": "space.choice",
     "Conv2d": "space.layers",
     "Genotype": "space",

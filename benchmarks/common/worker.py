@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.common.checkouts import environment, program_of_worker
 from supernet.errors import SupernetError
 
 __all__ = ["WARM_UP", "Failure", "Worker", "take_turns"]
@@ -24,18 +25,18 @@ class Failure(SupernetError):
 
 
 class Worker:
-    """A process that runs one formulation when asked."""
+    """A process that runs one formulation when asked: of this checkout, or of another one that is named."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], checkout: Path | None = None) -> None:
         self.name: str = settings["name"]
-        threads = str(settings["threads"])
+        python, script = (sys.executable, SCRIPT) if checkout is None else program_of_worker(checkout)
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps(settings)],
+            [python, str(script), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # torch.compile has processes of its own, which must end with this one
-            env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            env=environment(settings["threads"], checkout),
         )
         self.facts: dict[str, Any] = {}
         self.memory: dict[str, Any] = {}

@@ -99,27 +99,6 @@ def test_the_originals_step_computes_all_gradients_twice(original: ModuleType) -
     assert not any(torch.equal(p, before[name]) for name, p in watched.items())
 
 
-def test_the_script(root: Path, tmp_path: Path) -> None:
-    """From another folder, without installing."""
-    tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "repeats": 2, "formulations": "torch"}
-    arguments = [f"--{name}={value}" for name, value in tiny.items()]
-    line = [sys.executable, str(root / "benchmarks" / "steps" / "step.py"), *arguments, "--json", "results"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = (tmp_path / "results").iterdir()
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    assert path.name == f"step-{result['hardware']['name']}.json"
-    assert result["settings"]["channels"] == 2 and result["hardware"]["torch"] == torch.__version__
-    assert [r["name"] for r in result["results"]] == ["original", "torch"]
-    for r in result["results"]:
-        assert len(r["seconds"]) == 2 and min(r["seconds"]) > 0
-        assert min(r["seconds"]) <= r["median"] <= max(r["seconds"])
-        assert 0 < r["peak_bytes"] < r["total_bytes"]
-        assert r["name"] in done.stdout
-    assert len({r["parameters"] for r in result["results"]}) == 1
-    assert result["results"][0]["speed_up"] == 1
-
-
 TINY = {"part": "step", "device": "cpu", "channels": 2, "layers": 1, "batch": 2, "size": 8, "bf16": False, "threads": 1}
 
 
@@ -177,7 +156,8 @@ def test_a_formulation_that_takes_too_long_or_fails_says_so_in_its_row(
         "import json, sys, time\n"
         "name = json.loads(sys.argv[1])['name']\n"
         "say = lambda message: print(json.dumps(message), flush=True)\n"
-        "say({'parameters': 1, 'hardware': {'gpu': 'none', 'torch': '', 'python': '', 'platform': ''}})\n"
+        "where = {'name': 'here', 'gpu': 'none', 'torch': '', 'python': '', 'platform': ''}\n"
+        "say({'parameters': 1, 'hardware': where})\n"
         "for line in sys.stdin:\n"
         "    if 'compiled' in name:\n"
         "        time.sleep(60)\n"
@@ -186,7 +166,8 @@ def test_a_formulation_that_takes_too_long_or_fails_says_so_in_its_row(
         encoding="utf-8",
     )
     arguments = ["--repeats", "2", "--limit", "1"]
-    assert step.main([*arguments, "--compile"]) == 1
+    assert step.main([*arguments, "--compile", "--json", str(tmp_path / "results")]) == 1
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["step-here.json"]
     out = capsys.readouterr().out
     assert "original+compiled: not finished in 1 s" in out and "torch: no room" in out
     assert re.search(r"reference +0\.5000", out)  # the others are measured all the same
@@ -288,37 +269,53 @@ def test_the_suite_needs_a_gpu(
     assert not (tmp_path / "out").exists()
 
 
-def suite(root: Path, out: Path, *only: str) -> dict[str, Any]:
-    """The summary of the suite's command, on the processor."""
-    line = [sys.executable, str(root / "benchmarks" / "gpu_suite.py"), "--device=cpu", "--quick", f"--out={out}"]
-    done = subprocess.run([*line, *only], cwd=out.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+def test_the_suite_and_its_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each script is a process of its own, in another folder and without installing."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    assert gpu_suite.main(["--device=cpu", "--quick", f"--out={out}", "--only", "checks", "pass"]) == 0
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    return summary
-
-
-def test_the_command_of_the_suite(root: Path, tmp_path: Path) -> None:
-    summary = suite(root, tmp_path / "out", "--only", "checks", "pass")
     assert [part["status"] for part in summary["parts"].values()] == ["ok"] * 3
     assert summary["parts"]["checks-node_mix"]["found"] == "4 cases, 0 wrong"
     assert "torch" in summary["parts"]["pass"]["found"]
     assert summary["hardware"]["torch"] == torch.__version__
-    written = {path.name for path in (tmp_path / "out").iterdir()}
     parts = ("checks-edge_group", "checks-node_mix", "pass")
-    assert written == {"summary.json", *(f"{part}.{kind}" for part in parts for kind in ("json", "txt"))}
+    assert {path.name for path in out.iterdir()} == {
+        "summary.json",
+        *(f"{part}.{kind}" for part in parts for kind in ("json", "txt")),
+    }
+    check_steps(json.loads((out / "pass.json").read_text(encoding="utf-8")), (out / "pass.txt").read_text())
+
+
+def check_steps(result: dict[str, Any], text: str) -> None:
+    """What the script of steps says of the original and of one executor."""
+    assert result["settings"]["channels"] == 2 and result["hardware"]["torch"] == torch.__version__
+    assert [r["name"] for r in result["results"]] == ["original", "torch"]
+    for r in result["results"]:
+        assert len(r["seconds"]) == 3 and min(r["seconds"]) > 0
+        assert min(r["seconds"]) <= r["median"] <= max(r["seconds"])
+        assert 0 < r["peak_bytes"] < r["total_bytes"]
+        assert r["name"] in text
+    assert len({r["parameters"] for r in result["results"]}) == 1
+    assert result["results"][0]["speed_up"] == 1
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_whole_suite(root: Path, tmp_path: Path) -> None:
-    summary = suite(root, tmp_path / "out")
+    line = [sys.executable, str(root / "benchmarks" / "gpu_suite.py"), "--device=cpu", "--quick", "--out=out"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert {"checks-edge_group", "pass", "step", "kernels", "search", "scaling"} <= set(summary["parts"])
 
 
 def test_an_operator_that_is_wrong_is_not_timed() -> None:
     names = {"node_mix": "failed", "pool_pair": "ok"}
-    checked = [gpu_suite.Part(f"checks-{name}", "checks.py", [], 1, 0, status) for name, status in names.items()]
-    kernels_part = gpu_suite.Part("kernels", "kernels.py", ["--bf16"], 1, 1)
+    checked = [
+        gpu_suite.Part(f"checks-{name}", "kernels/checks.py", [], 1, 0, status) for name, status in names.items()
+    ]
+    kernels_part = gpu_suite.Part("kernels", "kernels/kernels.py", ["--bf16"], 1, 1)
     assert gpu_suite.may_run(kernels_part, [*checked, kernels_part])
     assert kernels_part.arguments == ["--bf16", "--only", "pool_pair"]
     assert not gpu_suite.may_run(kernels_part, checked[:1])
@@ -335,21 +332,21 @@ def test_a_part_that_hangs_or_fails_costs_only_itself(tmp_path: Path) -> None:
     assert (tmp_path / "works.txt").read_text(encoding="utf-8") == "fine\n"
 
 
-ABSENT = "import sys; sys.modules.update(dict.fromkeys({absent}))\n"
-
-
-def test_no_benchmark_imports_hydra(root: Path) -> None:
+def test_no_benchmark_needs_hydra_and_the_kernels_need_torch_alone(root: Path) -> None:
+    """In one process: the kernels are timed where all else is absent, then all is imported where Hydra is."""
+    hydra, others = (
+        ["hydra", "omegaconf"],
+        ["timm", "torchvision", "matplotlib", "tensorboard", "sklearn", "PIL", "scipy"],
+    )
+    tiny = ["--batch=1", "--repeats=1", "--threads=1", "--copy=100000", "--body=stock", "--only", "node_mix"]
     paths = sorted((root / "benchmarks").rglob("*.py"))
     names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in paths]
-    code = ABSENT.format(absent=["hydra", "omegaconf"]) + "".join(f"import {name}\n" for name in names)
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_kernels_are_timed_where_there_is_nothing_but_torch(root: Path) -> None:
-    absent = ["hydra", "omegaconf", "timm", "torchvision", "matplotlib", "tensorboard", "sklearn", "PIL", "scipy"]
-    tiny = ["--batch=1", "--repeats=1", "--threads=1", "--copy=100000", "--body=stock", "--only", "node_mix"]
-    code = ABSENT.format(absent=absent) + f"from benchmarks.kernels import kernels\nsys.exit(kernels.main({tiny}))"
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({hydra + others}))\n"
+        f"from benchmarks.kernels import kernels\nassert kernels.main({tiny}) == 0\n"
+        f"for name in {others}: del sys.modules[name]\n"
+    )
+    code += "".join(f"import {name}\n" for name in names)
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "node_mix" in done.stdout

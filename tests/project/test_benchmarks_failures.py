@@ -85,13 +85,12 @@ def test_a_worker_ends_with_the_process_that_started_it(root: Path, tmp_path: Pa
     """In the middle of a run too, where it does not see that nobody asks any more."""
     script, running = tmp_path / "serve.py", tmp_path / "running"
     script.write_text(
-        "import runpy, sys, time\nfrom pathlib import Path\n"
+        "import runpy, sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\n"
         f"sys.path.insert(0, {str(root)!r})\n"
-        "from benchmarks.steps import formulations\n"
         "def run():\n"
         f"    Path({str(running)!r}).touch()\n"
         "    time.sleep(100)\n"
-        "formulations.make = lambda settings: (run, 1)\n"
+        "sys.modules['benchmarks.steps.formulations'] = SimpleNamespace(make=lambda settings: (run, 1))\n"
         f"runpy.run_path({str(root / 'benchmarks' / 'common' / 'serve.py')!r}, run_name='__main__')\n",
         encoding="utf-8",
     )
