@@ -42,7 +42,7 @@ def test_the_host_looks_at_the_device_at_lines_of_the_log_only(tmp_path: Path, m
     monkeypatch.setattr(module, "_on_gpu", lambda sums: True)
     monkeypatch.setattr(Progress, "update", lambda self, epoch, step, values, images: values())
     program = SearchProgram(
-        config, get_space("darts", nodes=2), open_data(config.data, 0), ImageClassification(10), CPU
+        config, get_space("darts", nodes=1), open_data(config.data, 0), ImageClassification(10), CPU
     )
     program.guard.waits = False
     with RunFolder.open(config, "search") as folder:

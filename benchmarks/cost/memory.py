@@ -1,7 +1,7 @@
 """Peak memory of one first-order bilevel step of the DARTS search network, measured and predicted, side by side.
 
-    python benchmarks/memory.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2]
-    python benchmarks/memory.py --formulations torch cpu cpu+checkpoint
+    python benchmarks/cost/memory.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2]
+    python benchmarks/cost/memory.py --formulations torch cpu cpu+checkpoint
 
 Measured is what comes on top of python and the loaded libraries, in a process for each formulation: on the processor
 the growth of its resident set from just before the network is built, on a GPU `torch.cuda.max_memory_allocated`.
@@ -10,14 +10,16 @@ Predicted is what `supernet doctor memory` says, which counts bytes of tensors. 
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.report import ORIGINAL, describe, table, tell
-from benchmarks.step import parser
-from benchmarks.worker_process import WARM_UP, Failure, take_turns
+from benchmarks.common.report import ORIGINAL, describe, table
+from benchmarks.common.script import run
+from benchmarks.common.worker import WARM_UP, take_turns
+from benchmarks.steps.step import parser
 
 USUAL = {
     "cpu": ["reference", "torch", "torch+checkpoint", "cpu", "cpu+checkpoint"],
@@ -108,14 +110,12 @@ def main(arguments: list[str] | None = None) -> int:
     own = parser("Peak memory of one bilevel step of the DARTS search network, measured and predicted.")
     own.set_defaults(repeats=1)
     options = own.parse_args(arguments)
-    try:
-        result = measure(options)
-    except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    failed = [r["name"] for r in result["results"] if "error" in r or "predicted_error" in r]
-    return int(bool({*failed} & {*(options.formulations or [])}))
+    asked = options.formulations or []
+
+    def failed(result: dict[str, Any]) -> bool:
+        return any("error" in r or "predicted_error" in r for r in result["results"] if r["name"] in asked)
+
+    return run(partial(measure, options), show, options, failed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How the time of one step grows: with candidate operations, edges, channels and batch; and that unused ones are free.
 
-    python benchmarks/scaling.py --executor cpu                      # C=16, 8 layers, batch 8, 32x32, 2 threads
-    python benchmarks/scaling.py --executor cuda --device cuda --batch 64 --bf16 --json
+    python benchmarks/steps/scaling.py --executor cpu                      # C=16, 8 layers, batch 8, 32x32, 2 threads
+    python benchmarks/steps/scaling.py --executor cuda --device cuda --batch 64 --bf16 --json
 
 One thing changes at a time from the base, whose step is the product's (captured.py). The last rows are a forward and
 backward in which every edge runs the first of 2 or of 7 candidates: `mask` says so on the host, `gate` on the device. A
@@ -19,16 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.formulations import CLASSES, Batches, draw_batches, own_step
-from benchmarks.hardware import hardware, synchronise
-from benchmarks.report import add_json, describe, table, tell
-from benchmarks.step import positive
-from benchmarks.timing import Clock
+from benchmarks.common.hardware import hardware, synchronise
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, add_sizes, positive, run
+from benchmarks.common.timing import Clock
+from benchmarks.steps.formulations import CLASSES, Batches, draw_batches, own_step
 from supernet.errors import SupernetError
 from supernet.network import Mixture, Supernet
 from supernet.runtime.device import autocast, pick
@@ -163,22 +163,20 @@ def show(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times a step of growing networks, and one-path steps.")
-    for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
+    add_sizes(parser, SIZES)
     parser.add_argument("--seconds", type=positive, metavar="S", help="begin no other row after so long (no limit)")
     parser.add_argument("--executor", default="auto", help="auto (default), torch, cpu, cuda")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     add_json(parser)
     options = parser.parse_args(arguments)
-    try:
-        result = measure({name: getattr(options, name) for name in [*SIZES, "seconds", "executor", "device", "bf16"]})
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    asked = [r for r in result["results"] if options.executor in GATED or not r["what"].endswith("gate")]
-    return int(any("error" in r for r in asked))
+    settings = {name: getattr(options, name) for name in [*SIZES, "seconds", "executor", "device", "bf16"]}
+
+    def failed(result: dict[str, Any]) -> bool:
+        asked = (r for r in result["results"] if options.executor in GATED or not r["what"].endswith("gate"))
+        return any("error" in r for r in asked)
+
+    return run(partial(measure, settings), show, options, failed)
 
 
 if __name__ == "__main__":

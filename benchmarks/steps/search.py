@@ -1,7 +1,7 @@
 """A whole search: images a second, and the time that 50 epochs of DARTS on CIFAR-10 would take at that rate.
 
-    python benchmarks/search.py --steps 20 --batch 8                          # 50,000 drawn images of CIFAR-10's shape
-    python benchmarks/search.py --device cuda --bf16 --data ../data/cifar10   # the folder with cifar-10-batches-py
+    python benchmarks/steps/search.py --steps 20 --batch 8                         # drawn images of CIFAR-10's shape
+    python benchmarks/steps/search.py --device cuda --bf16 --data ../data/cifar10   # holds cifar-10-batches-py
 
 What runs is the product's own program of a search (`supernet.train.search`): its data path with crop, flip and cutout,
 its step (a CUDA graph on a GPU), its guard. 50 epochs are 390 steps each of 64 images for the weights and 64 for the
@@ -11,23 +11,23 @@ alphas, 39,000 passes in all; after each epoch comes a validation of the alphas'
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.footprint import Footprint
-from benchmarks.formulations import CLASSES
-from benchmarks.hardware import hardware, synchronise
-from benchmarks.report import add_json, describe, table, tell
-from benchmarks.step import positive
+from benchmarks.common.footprint import Footprint
+from benchmarks.common.hardware import hardware, synchronise
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, add_sizes, run
+from benchmarks.steps.formulations import CLASSES
 from supernet.config import DataConfig, SearchConfig
 from supernet.data.arrays import from_arrays
 from supernet.data.augment import Augment
 from supernet.data.splits import Splits, open_data
-from supernet.errors import SupernetError
 from supernet.runtime.device import pick
 from supernet.space import get_space
 from supernet.tasks.task import ImageClassification
@@ -145,24 +145,17 @@ def show(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times a search and projects 50 epochs of DARTS on CIFAR-10.")
-    for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
+    add_sizes(parser, SIZES)
     parser.add_argument("--data", metavar="FOLDER", help="folder with CIFAR-10's batches (default: drawn images)")
     parser.add_argument("--executor", default="auto", help="auto (default), torch, cpu, cuda")
     parser.add_argument("--capture", choices=("auto", "off"), default="auto", help="a CUDA graph a step (auto)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     parser.add_argument("--validate", action="store_true", help="time the validation that ends an epoch as well")
     add_json(parser)
     options = parser.parse_args(arguments)
     names = [*SIZES, "data", "executor", "capture", "device", "bf16", "validate"]
-    try:
-        result = measure({name: getattr(options, name) for name in names})
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    return 0
+    return run(partial(measure, {name: getattr(options, name) for name in names}), show, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Latency predicted from measured parts against latency measured, over sampled networks.
 
-    python benchmarks/latency.py [--spaces nasbench201 nas_bench_macro --networks 30 --channels 16 --size 32 --batch 8]
+    python benchmarks/cost/latency.py [--spaces nasbench201 nas_bench_macro --networks 30 --channels 16]
 
 The parts of each space are timed (`supernet.cost.latency_table`), then whole networks. Some of these calibrate the
 scale of the sum; the others are compared: rank correlation (Spearman) and mean relative error. On the processor the
@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.hardware import hardware
-from benchmarks.report import add_json, describe, table, tell
+from benchmarks.common.hardware import hardware
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, run
 from supernet.cost import Conditions, calibrated, latency_table, measured
 from supernet.cost.clock import fastest
 from supernet.errors import SupernetError
@@ -96,6 +97,14 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """The result as plain values; raises SupernetError where a space has too few networks."""
+    results = [measure(name, options) for name in options.spaces]
+    names = ("networks", "calibration", "channels", "batch", "size", "threads", "rounds", "device")
+    settings = {name: getattr(options, name) for name in names} | {"seed": SEED}
+    return {"benchmark": "latency", "settings": settings, "hardware": hardware(options.device), "results": results}
+
+
 def show(result: dict[str, Any]) -> str:
     """The result for people."""
     header = ["space", "Spearman", "mean error", "largest", "uncalibrated", "fastest ms", "slowest ms", "minutes"]
@@ -125,7 +134,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--spaces", nargs="+", default=["nasbench201", "nas_bench_macro"], metavar="NAME", help=", ".join(SPACES)
     )
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     add_json(parser)
     options = parser.parse_args(arguments)
     if min(options.networks, options.calibration) < 2:
@@ -135,17 +144,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        results = [measure(name, options) for name in options.spaces]
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    names = ("networks", "calibration", "channels", "batch", "size", "threads", "rounds", "device")
-    settings = {name: getattr(options, name) for name in names} | {"seed": SEED}
-    facts = hardware(options.device)
-    result = {"benchmark": "latency", "settings": settings, "hardware": facts, "results": results}
-    tell(show(result), result, options)
-    return 0
+    return run(partial(measure_all, options), show, options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.eager import EAGER
+from benchmarks.kernels.eager import EAGER
 from supernet.errors import SupernetError
 
 __all__ = ["HOME", "Case", "Spec"]

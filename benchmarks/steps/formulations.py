@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import original
-from benchmarks.report import ORIGINAL
+from benchmarks.common.report import ORIGINAL
+from benchmarks.steps import original
 from supernet.config import GuardConfig
 from supernet.errors import SupernetError, unknown
 from supernet.network import EXECUTORS, Supernet
@@ -155,7 +155,7 @@ def own_step(net: Supernet, batches: Batches, amp: str, capture: str) -> Run:
 
     if device.type != "cuda" or capture == "off":
         return run
-    for _ in range(step.warm_up + 1):
+    for _ in range(step.WARM_UP + 1):
         run()
     if not step.captured:  # a row of this name must be one graph
         raise SupernetError(f"the step was not captured: {step.why_not}")

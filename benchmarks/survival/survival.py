@@ -1,8 +1,8 @@
 """Does a run survive being killed, told to stop, and started twice? Every trial is counted, the failed ones are named.
 
-    python benchmarks/survival.py                    # 200 kills, 60 of them aimed at the save window; some minutes
-    python benchmarks/survival.py --kills 20 --aimed 6 --races 0
-    python benchmarks/survival.py --json             # also writes benchmarks/results/survival-<hardware>.json
+    python benchmarks/survival/survival.py                    # 200 kills, 60 of them at the save window; minutes
+    python benchmarks/survival/survival.py --kills 20 --aimed 6 --races 0
+    python benchmarks/survival/survival.py --json             # also writes benchmarks/results/survival-<hardware>.json
 
 The exit code is 0 where every trial was good. See trials.py for what a trial is.
 """
@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import trials
-from benchmarks.report import add_json, describe, table, tell
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_json, run
+from benchmarks.survival import trials
 
 SEED = 20
 
@@ -84,7 +86,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All that was asked for, as plain values."""
     import torch
 
-    from benchmarks.hardware import hardware
+    from benchmarks.common.hardware import hardware
     from supernet.config import DataConfig
     from supernet.data.splits import open_data
     from supernet.presets import preset_names
@@ -140,9 +142,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    result = measure(options)
-    tell(show(result), result, options)
-    return int(any(r["bad"] for r in result["results"]))
+    return run(partial(measure, options), show, options, lambda result: any(r["bad"] for r in result["results"]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """torch.compile as the rival: the original formulation compiled, with CUDA graphs and without, beside our own.
 
-    python benchmarks/compiled.py --device cuda --batch 64 --bf16 --json
-    python benchmarks/compiled.py --forms original+compiled+edges --limit 600         # on the processor
+    python benchmarks/steps/compiled.py --device cuda --batch 64 --bf16 --json
+    python benchmarks/steps/compiled.py --forms original+compiled+edges --limit 600         # on the processor
 
 A command of its own, because compiling takes long: `--limit` seconds a form, after which the row says so. Forms: the
 network as a whole, and each edge by itself (112 edges of 5 kinds, which compile once each); both memory formats;
@@ -12,10 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.report import ORIGINAL
-from benchmarks.step import USUAL, parser, report
+from benchmarks.common.report import ORIGINAL
+from benchmarks.steps.step import USUAL, parser, report
 
 EDGES = f"{ORIGINAL}+compiled+edges"
 WHOLE = f"{ORIGINAL}+compiled"

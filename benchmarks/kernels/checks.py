@@ -1,28 +1,30 @@
 """Every operator of `supernet.cuda_kernels` on odd shapes, held against float64: no times, only right or wrong.
 
-    python benchmarks/checks.py                  # the CPU bodies, compiled where there is a C++ compiler
-    python benchmarks/checks.py --device cuda    # the CUDA kernels, float32 and bf16
-    python benchmarks/checks.py --shapes 0 1     # two of the shapes
+    python benchmarks/kernels/checks.py                  # the CPU bodies, compiled where there is a C++ compiler
+    python benchmarks/kernels/checks.py --device cuda    # the CUDA kernels, float32 and bf16
+    python benchmarks/kernels/checks.py --shapes 0 1     # two of the shapes
 
 Odd images, batch 1, channels that 8 does not divide, strides, one and many branches; in float32 and bf16. An output's
-error may be twice that of eager PyTorch in the same precision (kernel_cases.py); NaN must come through where it does
+error may be twice that of eager PyTorch in the same precision (cases.py); NaN must come through where it does
 there, and two runs must have the same bits.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.hardware import hardware
-from benchmarks.kernel_cases import HOME, Case, Spec
-from benchmarks.kernels import bodies
-from benchmarks.report import add_json, describe, table, tell
+from benchmarks.common.hardware import hardware
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, run
+from benchmarks.kernels.cases import HOME, Case, Spec
+from benchmarks.kernels.kernels import bodies
 from supernet.errors import SupernetError
 from supernet.runtime.device import pick
 
@@ -90,20 +92,14 @@ def show(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Checks the operators of the fused cell against float64.")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     parser.add_argument("--body", default="compiled", choices=("compiled", "stock"), help="on the processor (compiled)")
     parser.add_argument("--only", nargs="+", choices=tuple(HOME), metavar="NAME", help="these operators")
     every = range(len(SHAPES))
     parser.add_argument("--shapes", nargs="+", type=int, choices=every, default=every, help="these shapes alone (all)")
     add_json(parser)
     options = parser.parse_args(arguments)
-    try:
-        result = measure(options)
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    return int(any(row["wrong"] for row in result["results"]))
+    return run(partial(measure, options), show, options, lambda result: any(row["wrong"] for row in result["results"]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["ORIGINAL", "RESULTS", "add_json", "describe", "save", "table", "tell"]
 
 ORIGINAL = "original"  # the formulation that the others are compared with
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

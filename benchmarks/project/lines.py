@@ -1,7 +1,7 @@
 """Lines that define five search spaces of the literature, here and in other toolkits, counted by one counter.
 
-    python benchmarks/lines.py [--json]                          # counts ours, shows the table; --json writes it too
-    python benchmarks/lines.py --peer NNI=CHECKOUT [--json]      # counts a peer again, in a checkout of its commit
+    python benchmarks/project/lines.py [--json]                  # counts ours, shows the table; --json writes it
+    python benchmarks/project/lines.py --peer NNI=CHECKOUT [--json] # counts a peer again, in a checkout of its commit
 
 A line counts when it holds code: blank lines, comments and docstrings do not. `definition` is what names the choices on
 top of the toolkit's ready parts; `whole` adds every part that is special to the space: its family of cells, its blocks
@@ -21,16 +21,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.report import RESULTS, add_json, save
+from benchmarks.common.report import RESULTS, add_json, save
 
 __all__ = ["BEGIN", "END", "count", "count_pieces", "count_yaml", "main", "markdown", "ours"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 RESULT = RESULTS / "lines.json"
-BEGIN, END = "<!-- lines: written by benchmarks/lines.py -->", "<!-- end of lines -->"
+BEGIN, END = "<!-- lines: written by benchmarks/project/lines.py -->", "<!-- end of lines -->"
 TITLES = {
     "darts": "DARTS",
     "nasbench201": "NAS-Bench-201",

@@ -1,4 +1,4 @@
-"""The other end of worker.py: a formulation in its own process, from the side of who asks. It does not load torch."""
+"""A formulation in a process of its own (serve.py), from the side of who asks. It does not load torch."""
 
 import json
 import os
@@ -11,29 +11,32 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.common.checkouts import environment, program_of_worker
+from supernet.errors import SupernetError
+
 __all__ = ["WARM_UP", "Failure", "Worker", "take_turns"]
 
-WORKER = Path(__file__).resolve().with_name("worker.py")
+SCRIPT = Path(__file__).resolve().with_name("serve.py")
 WARM_UP = 2  # runs: the first makes buffers and optimiser states and compiles, the second runs with them
 
 
-class Failure(RuntimeError):
+class Failure(SupernetError):
     """A formulation that cannot be measured; the text says why."""
 
 
 class Worker:
-    """A process that runs one formulation when asked."""
+    """A process that runs one formulation when asked: of this checkout, or of another one that is named."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], checkout: Path | None = None) -> None:
         self.name: str = settings["name"]
-        threads = str(settings["threads"])
+        python, script = (sys.executable, SCRIPT) if checkout is None else program_of_worker(checkout)
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), json.dumps(settings)],
+            [python, str(script), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # torch.compile has processes of its own, which must end with this one
-            env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            env=environment(settings["threads"], checkout),
         )
         self.facts: dict[str, Any] = {}
         self.memory: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Does a long run leak? Memory, open files and the folder of checkpoints of a search of thousands of steps.
 
-    python benchmarks/soak.py [--steps 5000] [--json]
+    python benchmarks/survival/soak.py [--steps 5000] [--json]
 
 The smallest search there is, with a log row every ten steps and a checkpoint every hundred. After a tenth of the steps,
 when caches and pools have grown to their size, resident memory and open files are noted; at the end they are compared.
@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.hardware import hardware
-from benchmarks.report import add_json, tell
+from benchmarks.common.hardware import hardware
+from benchmarks.common.script import add_json, run
 from supernet.config import SearchConfig, from_mapping
 from supernet.stages.run_search import run_search
 from supernet.train.search import SearchProgram
@@ -115,9 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_json(parser)
     options = parser.parse_args(arguments)
     facts = hardware("cpu")
-    result = soak(options.steps) | {"hardware": facts}
-    tell(show(result), result, options)
-    return 0 if passed(result) else 1
+    return run(lambda: soak(options.steps) | {"hardware": facts}, show, options, lambda result: not passed(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One formulation in a process of its own, so that its peak memory is its own: runs once whenever a line arrives.
 
-    python benchmarks/worker.py '{"name": "torch", "part": "step", "channels": 16, ...}'
+    python benchmarks/common/serve.py '{"name": "torch", "part": "step", "channels": 16, ...}'
 
 Standard output: a line of JSON once ready, a line with the seconds for each line "run", an empty answer to "warm" (what
 came before is warm-up and its peak does not count), and the peak memory at the end.
@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.footprint import Footprint
-from benchmarks.formulations import make
-from benchmarks.hardware import hardware, synchronise
+from benchmarks.common.footprint import Footprint
+from benchmarks.common.hardware import hardware, synchronise
+from benchmarks.steps.formulations import make
 from supernet.errors import SupernetError
 from supernet.runtime.device import pick
 

@@ -1,6 +1,6 @@
 """What saving costs a search: the time of a checkpoint every so many steps, as a share of the time of those steps.
 
-    python benchmarks/checkpoint.py [--every 200 --channels 16 --layers 8 --batch 8 --size 32 --threads 2 --rounds 8]
+    python benchmarks/survival/checkpoint.py [--every 200 --channels 16 --layers 8 --batch 8 --rounds 8]
 
 Blocks of bilevel steps of the DARTS search network take turns in one process: without a checkpoint, with one that is
 written in the background, with one that is waited for. The time that a block with a checkpoint takes over the block
@@ -14,16 +14,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.hardware import hardware, synchronise
-from benchmarks.report import add_json, describe, table, tell
-from benchmarks.step import WARM_UP, positive
+from benchmarks.common.hardware import hardware, synchronise
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, add_sizes, run
+from benchmarks.common.worker import WARM_UP
 from supernet.network import Supernet
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.state import rng_state
@@ -132,9 +134,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Times what checkpoints cost a search.")
     numbers = {"every": 200, "block": 4, "rounds": 8}
     numbers |= {"channels": 16, "layers": 8, "batch": 8, "size": 32, "threads": 2}
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_sizes(parser, numbers)
+    add_device(parser)
     parser.add_argument("--folder", type=Path, help="where to save: the disk that is measured (the temporary folder)")
     add_json(parser)
     return parser.parse_args(arguments)
@@ -142,9 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    found = measure(options)
-    tell(show(found), found, options)
-    return 0
+    return run(partial(measure, options), show, options)
 
 
 if __name__ == "__main__":

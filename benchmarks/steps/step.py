@@ -1,8 +1,8 @@
 """Seconds and memory of one whole first-order bilevel step of the DARTS search network, formulations side by side.
 
-    python benchmarks/step.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2]
-    python benchmarks/step.py --formulations original+channels_last torch cpu
-    python benchmarks/step.py --compile [whole|edges] --limit 1200       # torch.compile of the original too
+    python benchmarks/steps/step.py [--channels 16 --layers 8 --batch 8 --size 32 --threads 2]
+    python benchmarks/steps/step.py --formulations original+channels_last torch cpu
+    python benchmarks/steps/step.py --compile [whole|edges] --limit 1200       # torch.compile of the original too
 
 A step updates the alphas (Adam, on a validation batch) and then the weights (SGD with momentum, clipped, on a training
 batch); `--part pass` is one forward and backward instead. Each formulation (formulations.py has their names) has a
@@ -12,13 +12,15 @@ process of its own and they take turns. This process does not load torch: a chil
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.report import ORIGINAL, add_json, describe, table, tell
-from benchmarks.worker_process import WARM_UP, Failure, take_turns
+from benchmarks.common.report import ORIGINAL, describe, table
+from benchmarks.common.script import add_device, add_json, add_sizes, positive, run
+from benchmarks.common.worker import WARM_UP, take_turns
 
 SIZES = {"channels": 16, "layers": 8, "batch": 8, "size": 32, "threads": 2, "repeats": 9}
 LAST = f"{ORIGINAL}+channels_last"
@@ -72,13 +74,12 @@ def show(result: dict[str, Any]) -> str:
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that this script shares with compiled.py."""
     parser = argparse.ArgumentParser(description=description)
-    for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default {default}")
+    add_sizes(parser, SIZES)
     parser.add_argument(
         "--formulations", nargs="+", metavar="NAME", help="what to compare with the original (formulations.py)"
     )
     parser.add_argument("--part", choices=("step", "pass"), default="step", help="a bilevel step (default), or a pass")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     parser.add_argument(
         "--limit", type=positive, default=1200, metavar="S", help="seconds until it is ready, and of a run (1200)"
@@ -87,21 +88,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
 def report(options: argparse.Namespace, benchmark: str, asked: Sequence[str]) -> int:
     """Measures, prints and writes; 2 where nothing could be compared, 1 where one of the `asked` failed."""
-    try:
-        result = measure(options, benchmark)
-    except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    return int(any("error" in r and r["name"] in asked for r in result["results"]))
+
+    def failed(result: dict[str, Any]) -> bool:
+        return any("error" in r and r["name"] in asked for r in result["results"])
+
+    return run(partial(measure, options, benchmark), show, options, failed)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """What the guard of the numbers costs: a bilevel step with it beside the same step without, as a ratio in one run.
 
-    python benchmarks/guard.py [--channels 16 --layers 8 --batch 8 --size 32 --repeats 15 --device cpu] [--json]
+    python benchmarks/survival/guard.py [--channels 16 --layers 8 --batch 8 --repeats 15 --device cpu] [--json]
 
 Two equal networks take turns step by step, so that a busy moment of the machine falls on both; which of them begins
 changes each time, and on the processor the time of this process is counted. `saving` is the check of all tensors before
@@ -12,15 +12,17 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.hardware import hardware, synchronise
-from benchmarks.report import add_json, describe, tell
+from benchmarks.common.hardware import hardware, synchronise
+from benchmarks.common.report import describe
+from benchmarks.common.script import add_device, add_json, add_sizes, run
 from supernet.config import GuardConfig
 from supernet.errors import SupernetError
 from supernet.network import Supernet
@@ -119,18 +121,11 @@ def show(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times a bilevel step with the guard of the numbers and without.")
-    for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default {default}")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_sizes(parser, SIZES)
+    add_device(parser)
     add_json(parser)
     options = parser.parse_args(arguments)
-    try:
-        result = measure({name: getattr(options, name) for name in [*SIZES, "device"]})
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    return 0
+    return run(partial(measure, {name: getattr(options, name) for name in [*SIZES, "device"]}), show, options)
 
 
 if __name__ == "__main__":

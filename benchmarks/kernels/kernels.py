@@ -1,10 +1,10 @@
 """Every operator of `supernet.cuda_kernels` by itself: time, bytes, share of a copy's bandwidth, registers, spills.
 
-    python benchmarks/kernels.py                              # the CPU bodies, compiled where there is a C++ compiler
-    python benchmarks/kernels.py --device cuda --bf16 --json  # the CUDA kernels, batch 64
-    python benchmarks/kernels.py --only node_mix --batch 2 --repeats 3
+    python benchmarks/kernels/kernels.py                              # the CPU bodies, compiled with a C++ compiler
+    python benchmarks/kernels/kernels.py --device cuda --bf16 --json  # the CUDA kernels, batch 64
+    python benchmarks/kernels/kernels.py --only node_mix --batch 2 --repeats 3
 
-Each is first checked against float64 (kernel_cases.py); one that is wrong is not timed. Bytes are all inputs and all
+Each is first checked against float64 (cases.py); one that is wrong is not timed. Bytes are all inputs and all
 outputs once, so the share of a plain copy's bandwidth, measured in the same run, tells how near memory's limit it is.
 `eager` is the same in stock operations (eager.py). On a GPU both run as CUDA graphs: the host's launches do not count.
 Registers and spills are those of the kernel that takes most, compiled by NVRTC for the GPU, or without one for sm_90.
@@ -14,17 +14,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from benchmarks.hardware import hardware
-from benchmarks.kernel_cases import HOME, Case, Spec
-from benchmarks.report import add_json, describe, table, tell
-from benchmarks.timing import Clock, copy_bandwidth
+from benchmarks.common.hardware import hardware
+from benchmarks.common.report import describe, table
+from benchmarks.common.script import add_device, add_json, run
+from benchmarks.common.timing import Clock, copy_bandwidth
+from benchmarks.kernels.cases import HOME, Case, Spec
 from supernet.errors import SupernetError
 from supernet.runtime.device import pick
 
@@ -161,7 +163,7 @@ def show(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Times the operators of the fused cell, after a check of each.")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+    add_device(parser)
     parser.add_argument("--body", default="compiled", choices=("compiled", "stock"), help="on the processor (compiled)")
     parser.add_argument("--bf16", action="store_true", help="store activations in bf16")
     parser.add_argument("--only", nargs="+", choices=tuple(HOME), default=(), metavar="NAME", help="these operators")
@@ -174,13 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=what)
     add_json(parser)
     options = parser.parse_args(arguments)
-    try:
-        result = measure(options)
-    except SupernetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    tell(show(result), result, options)
-    return int(any("error" in row for row in result["results"]))
+    return run(partial(measure, options), show, options, lambda result: any("error" in r for r in result["results"]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """README's table of promises, written from what the tests counted.
 
-    SUPERNET_PROMISES=build/promises.json make test && python benchmarks/promises.py build/promises.json
+    SUPERNET_PROMISES=build/promises.json make test && python benchmarks/project/promises.py build/promises.json
 
 Tests record a row with the fixture `promise`; this script puts the rows between README's two markers. A test compares
 the table's tests with those that exist, so that a row cannot outlive its test.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 __all__ = ["BEGIN", "END", "main", "table"]
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- promises: written by benchmarks/promises.py -->", "<!-- end of promises -->"
+README = Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- promises: written by benchmarks/project/promises.py -->", "<!-- end of promises -->"
 
 
 def table(rows: Iterable[Mapping[str, str]]) -> str:
