@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from ..network import Supernet
 
 __all__ = [
-    "GROUPS", "AfterUpdate", "AlphaOptimiser", "Connector", "EdgeConnector", "GradientFilter", "Hypergradient",
-    "MixConnector", "Perturbation", "Regulariser", "Relaxation", "Sampler", "Schedule", "Selector", "Watcher",
+    "AFTER_UPDATES", "ALPHA_OPTIMISERS", "CONNECTORS", "FILTERS", "GROUPS", "HYPERGRADIENTS", "PERTURBATIONS",
+    "REGULARISERS", "RELAXATIONS", "SAMPLERS", "SCHEDULES", "SELECTORS", "WATCHERS", "AfterUpdate", "AlphaOptimiser",
+    "Connector", "EdgeConnector", "GradientFilter", "Hypergradient", "MixConnector", "Perturbation", "Regulariser",
+    "Relaxation", "Sampler", "Schedule", "Selector", "Watcher",
 ]  # fmt: skip
 
 
