@@ -13,8 +13,10 @@ WORKERS ?= 2
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python)
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-# One thread a process: the processes share the cores.
-RUN := OMP_NUM_THREADS=1 $(BIN)/python
+# One thread a process: the processes share the cores. Compiled modules are kept: a test may start many processes.
+RUN := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python
+# What `make test` may cost: minutes of CPU, user and system, of all its processes together. Above it fails.
+CPU_MINUTES := 24
 
 .PHONY: help demo test test-long lint format types wheel-check bench bench-kernels bench-gpu constraints clean
 
@@ -46,8 +48,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## search, retrain and export on the embedded digits, with two random cells as the control
 	@$(BIN)/supernet demo
 
-test: $(STAMP)  ## the tests, in minutes
-	@$(RUN) -m pytest -n $(WORKERS) --durations=5
+test: $(STAMP)  ## the tests, in minutes; tells what they cost, and fails above a limit
+	@$(RUN) .ci/cpu_minutes.py $(CPU_MINUTES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=5
 
 test-long: $(STAMP)  ## the heavier repetitions
 	@$(RUN) -m pytest -n $(WORKERS) -m long --timeout 1800 --durations=5
@@ -67,10 +69,10 @@ wheel-check: $(STAMP)  ## the wheel, alone in an empty environment
 	@bash .ci/check_wheel.sh $(BIN)/python
 
 bench: $(STAMP)  ## seconds of one search step, for each executor and for the original formulation
-	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/steps/step.py
 
 bench-kernels: $(STAMP)  ## each fused operator by itself: time, bytes, registers
-	@$(BIN)/python benchmarks/kernels.py
+	@$(BIN)/python benchmarks/kernels/kernels.py
 
 bench-gpu: $(STAMP)  ## on a GPU: every kernel checked, everything timed, under 8 minutes, into build/gpu
 	@$(BIN)/python benchmarks/gpu_suite.py --out build/gpu

@@ -3,9 +3,9 @@
     python benchmarks/gpu_suite.py --out DIR [--data FOLDER]      # FOLDER holds cifar-10-batches-py
     python benchmarks/gpu_suite.py --out DIR --device cpu --quick # the same parts, tiny, to try the command itself
 
-Each part is a script of this folder in a process of its own with a limit of its own, so one that fails or hangs costs
+Each part is a script of these folders in a process of its own with a limit of its own, so one that fails or hangs costs
 nothing but itself. DIR gets a JSON and a text for each part, and summary.json. torch.compile is no part of it, because
-compiling takes longer than all of this: benchmarks/compiled.py.
+compiling takes longer than all of this: benchmarks/steps/compiled.py.
 """
 
 import argparse
@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.kernel_cases import HOME
-from benchmarks.report import save, table
+from benchmarks.common.report import save, table
+from benchmarks.kernels.cases import HOME
 
 HERE = Path(__file__).resolve().parent
 SECONDS = 465  # for all parts together
-ROW = 20  # of scaling.py: seconds that loading its libraries and one row may take together
+ROW = 20  # of steps/scaling.py: seconds that loading its libraries and one row may take together
 WARM = "warm-"  # parts that only fill the cache of compiled kernels; nothing is made of what they say
 
 
@@ -45,7 +45,7 @@ class Part:
     status: str = "not run: no time was left"
     seconds: float = 0.0
     result: dict[str, Any] = field(default_factory=dict)
-    fused: bool = False  # whether it runs the operators that the checks are about, besides kernels.py
+    fused: bool = False  # whether it runs the operators that the checks are about, besides kernels/kernels.py
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
@@ -56,7 +56,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
     own += ["--body", "stock"] if options.device == "cpu" else []
     own += ["--shapes", "1"] if options.quick else []
     # A process for each operator: a kernel that goes wrong may take the whole CUDA context of its process with it.
-    first = [Part(f"checks-{name}", "checks.py", [*own, "--only", name], 120, 0) for name in operators]
+    first = [Part(f"checks-{name}", "kernels/checks.py", [*own, "--only", name], 120, 0) for name in operators]
     if not options.quick:  # beside the checks, so that later parts find their kernels compiled
         compiling = [part for part in found if part.name in ("step", "kernels", "scaling")]
         once = {"step": ["--repeats", "1", "--limit", "110"]}  # this is where formulations may compile for long
@@ -86,12 +86,12 @@ def timed(options: argparse.Namespace, on: list[str]) -> list[Part]:
         forms, captured, held, executor = ["torch"], [], ["torch"], ["--executor", "torch"]
         kernels += ["--body", "stock"]
     found = [
-        Part("pass", "step.py", [*usual, *repeats, *limit, "--part", "pass", "--formulations", *forms], 75, 1),
-        Part("step", "step.py", [*usual, *repeats, *limit, "--formulations", *forms, *captured], 90, 2),
-        Part("kernels", "kernels.py", kernels, 90, 3),
-        Part("search", "search.py", [*usual, *search, *executor], 60, 4),
-        Part("memory", "memory.py", [*usual, *limit, "--formulations", *held], 90, 5),
-        Part("scaling", "scaling.py", [*usual, *repeats, *executor], 90, 6),
+        Part("pass", "steps/step.py", [*usual, *repeats, *limit, "--part", "pass", "--formulations", *forms], 75, 1),
+        Part("step", "steps/step.py", [*usual, *repeats, *limit, "--formulations", *forms, *captured], 90, 2),
+        Part("kernels", "kernels/kernels.py", kernels, 90, 3),
+        Part("search", "steps/search.py", [*usual, *search, *executor], 60, 4),
+        Part("memory", "cost/memory.py", [*usual, *limit, "--formulations", *held], 90, 5),
+        Part("scaling", "steps/scaling.py", [*usual, *repeats, *executor], 90, 6),
     ]
     for part in found:
         part.fused = options.device != "cpu" and part.name != "kernels"
@@ -100,8 +100,8 @@ def timed(options: argparse.Namespace, on: list[str]) -> list[Part]:
 
 def may_run(part: Part, found: list[Part]) -> bool:
     """Operators that are not right are not timed either."""
-    checks = {one.name.partition("-")[2]: one.status == "ok" for one in found if one.script == "checks.py"}
-    if part.script != "kernels.py" or not checks:
+    checks = {one.name.partition("-")[2]: one.status == "ok" for one in found if one.script == "kernels/checks.py"}
+    if part.script != "kernels/kernels.py" or not checks:
         return True
     right = [name for name, good in checks.items() if good]
     part.arguments += ["--only", *right]
@@ -111,7 +111,7 @@ def may_run(part: Part, found: list[Part]) -> bool:
 
 def distrust(part: Part, found: list[Part]) -> None:
     """A part that runs operators which are not right says so beside its own status."""
-    wrong = [one.name.partition("-")[2] for one in found if one.script == "checks.py" and one.status != "ok"]
+    wrong = [one.name.partition("-")[2] for one in found if one.script == "kernels/checks.py" and one.status != "ok"]
     if wrong and part.fused:
         part.status += f"; checks failed: {', '.join(wrong)}"
 
@@ -131,7 +131,7 @@ def run_wave(wave: list[Part], folder: Path, left: float) -> None:
         clear(folder, part)
         text = (folder / f"{part.name}.txt").open("w", encoding="utf-8")
         line = [sys.executable, str(HERE / part.script), *part.arguments, "--json", str(folder / part.name)]
-        if part.script == "scaling.py":  # it stops by itself and keeps its rows, with time left for the last of them
+        if part.script == "steps/scaling.py":  # it stops by itself, with time left for its last row
             line += ["--seconds", str(max(int(min(part.limit, left)) - ROW, 1))]
         process = subprocess.Popen(line, stdout=text, stderr=subprocess.STDOUT, start_new_session=True)
         running.append((part, process, text))
@@ -210,7 +210,7 @@ def report(options: argparse.Namespace, found: list[Part], seconds: float) -> st
     rows = [[part.name, f"{part.seconds:.0f}", part.status, headline(part.result)] for part in found]
     lines = [table(["part", "s", "status", "found"], rows), "", f"{seconds:.0f} s; written: {path}"]
     return "\n".join(
-        [*lines, "Next: python benchmarks/compiled.py --device cuda --batch 64 --bf16 (torch.compile, long)"]
+        [*lines, "Next: python benchmarks/steps/compiled.py --device cuda --batch 64 --bf16 (torch.compile, long)"]
     )
 
 

@@ -8,6 +8,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .api import export_model, retrain, search
     from .data.augment import Augment
@@ -44,8 +46,6 @@ __all__ = [
     "search",
     "wrap",
 ]
-
-__version__ = "0.1.0"
 
 # Public name -> module of this package that defines it. No name may be that of a subpackage: importing the subpackage
 # `supernet.export` sets the attribute `export` here, which would hide a function of that name; hence `export_model`.

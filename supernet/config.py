@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .arguments import MOST_OF_NETWORK
 from .errors import SupernetError, unknown
@@ -72,15 +72,40 @@ class DataConfig:
             _require(value is None or value >= 0, f"data.{key}={value} must be 0 or more")
 
 
+Named: TypeAlias = str | dict[str, Any]  # a part by its name, or {name: NAME, ARGUMENT: VALUE}
+Several: TypeAlias = list[Any] | str | dict[str, Any]  # parts by name, one or a list
+NEW = {"since": 2}  # a setting that runs from before it do not have: at its default it is no part of their identity
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """A gradient method as a list of parts, each by its registered name."""
+    """A gradient method as parts, each by its registered name or with arguments (methods/parts.py says what each does).
+
+    `order` is which half of a step comes first, `alpha_every` how many steps there are to one of the alphas.
+    """
 
     name: str = "darts"
-    relaxation: str = "softmax"
-    hypergradient: str = "first_order"
-    discretiser: str | None = None  # None: the space's own projection
+    relaxation: Named = "softmax"
+    hypergradient: Named = "first_order"
     warmup_epochs: int = 0  # epochs in which only weights learn
+    connectors: Several = field(default_factory=list, metadata=NEW)
+    sampler: Named | None = field(default=None, metadata=NEW)
+    perturbation: Named | None = field(default=None, metadata=NEW)
+    regularisers: Several = field(default_factory=list, metadata=NEW)
+    filters: Several = field(default_factory=list, metadata=NEW)
+    alpha_optimiser: Named = field(default="adam", metadata=NEW)
+    after_update: Several = field(default_factory=list, metadata=NEW)
+    watchers: Several = field(default_factory=list, metadata=NEW)
+    selector: Named = field(default="projection", metadata=NEW)
+    schedule: Named | None = field(default=None, metadata=NEW)
+    order: str = field(default="alpha_first", metadata=NEW)  # or weight_first
+    alpha_every: int = field(default=1, metadata=NEW)
+
+    def __post_init__(self) -> None:
+        _require(self.warmup_epochs >= 0, f"method.warmup_epochs={self.warmup_epochs} must be 0 or more")
+        _require(self.alpha_every >= 1, f"method.alpha_every={self.alpha_every} must be 1 or more")
+        orders = ("alpha_first", "weight_first")
+        _require(self.order in orders, f"method.order={self.order!r} must be {' or '.join(orders)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Measured seconds on disk: one JSON file for each device, number of threads and version of torch.
+"""Measured seconds on disk: one JSON file for each device, number of threads of the processor and version of torch.
 
 The folder is the argument `folder`, else the variable SUPERNET_CACHE with /latency, else ~/.cache/supernet/latency. A
 file is replaced in one step, so a reader never sees half of one; what cannot be read is measured again, with a warning.
@@ -8,14 +8,14 @@ import json
 import logging
 import math
 import os
-import platform
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from ..files import write_json
+from ..processor import processor
 from .clock import Conditions
 
 __all__ = ["Cache", "default_folder", "hardware"]
@@ -32,12 +32,12 @@ def default_folder() -> Path:
 def hardware(where: Conditions) -> dict[str, str | int]:
     """What the seconds were taken on."""
     device = torch.device(where.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {"device": name, "threads": where.threads, "torch": str(torch.__version__)}
 
 
 class Cache:
-    """Seconds by the key of what was timed."""
+    """Seconds by the key of what was timed: the part and its inputs, the type and the layout of tensors."""
 
     def __init__(self, folder: str | os.PathLike[str] | None, where: Conditions) -> None:
         self.hardware = hardware(where)
@@ -47,9 +47,9 @@ class Cache:
     def read(self) -> dict[str, float]:
         """What is there; nothing, after a warning, where the file is damaged."""
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            seconds = found["seconds"]
-            if found["hardware"] != self.hardware or not all(_is_time(value) for value in seconds.values()):
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            seconds = content["seconds"]
+            if content["hardware"] != self.hardware or not all(_is_time(value) for value in seconds.values()):
                 raise ValueError("other hardware, or values that are no times")
         except FileNotFoundError:
             return {}
@@ -60,32 +60,13 @@ class Cache:
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Adds to the file; a folder that cannot be written costs a warning."""
-        text = json.dumps({"hardware": self.hardware, "seconds": self.read() | dict(seconds)}, indent=1)
+        both = {"hardware": self.hardware, "seconds": self.read() | dict(seconds)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=self.path.parent, prefix=".tmp-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, self.path)
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
+            write_json(self.path, both)
         except OSError as error:
             log.warning("latencies were not kept in %s (%s)", self.path, error.strerror)
 
 
 def _is_time(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value) and value > 0
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import SupernetError, unknown
 from ..network.seeding import seeded
+from ..ops.channels_last import to_channels_last
 from .placed import Shape
 
 __all__ = ["Conditions", "Timer", "fastest", "prepared"]
@@ -99,7 +100,7 @@ def prepared(make: Callable[[], nn.Module], inputs: Sequence[Shape], where: Cond
         if getattr(child, "inplace", False) and not isinstance(child, nn.ReLU | nn.ReLU6):
             child.inplace = False  # type: ignore[assignment]
     if where.channels_last:
-        module = module.to(memory_format=torch.channels_last)
+        module = to_channels_last(module)
         tensors = [_channels_last(x) for x in tensors]
     return lambda: module(*tensors)
 

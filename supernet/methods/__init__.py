@@ -1,7 +1,16 @@
-"""Gradient methods as parts, one idea a file: relaxation, hypergradient, discretiser. A method is a preset of parts."""
+"""Gradient methods as parts, one idea a file; a published method is a preset of parts, a hybrid one override.
 
-from .discretiser import DISCRETISERS
-from .hypergradient import HYPERGRADIENTS, Hypergradient, Problem
-from .relaxation import RELAXATIONS
+Adding a part: its file in the folder of its group, and one line in that folder's `__init__`. Adding a method: its YAML.
+"""
 
-__all__ = ["DISCRETISERS", "HYPERGRADIENTS", "RELAXATIONS", "Hypergradient", "Problem"]
+from . import alpha_optimiser, connector, hypergradient, relaxation, sampler, selector
+from .method import Method
+from .part import Clock, Part
+from .parts import GROUPS
+from .phase import Phase
+from .problem import Estimate, Problem
+
+__all__ = [
+    "GROUPS", "Clock", "Estimate", "Method", "Part", "Phase", "Problem", "alpha_optimiser", "connector",
+    "hypergradient", "relaxation", "sampler", "selector",
+]  # fmt: skip

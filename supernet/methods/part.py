@@ -1,19 +1,64 @@
-"""What every part of a method has: a state that checkpoints hold."""
+"""What every part of a method has: numbers in fixed places, one moment when the host speaks, one when it listens.
+
+    bind(net, seed)      shapes are known: make buffers, and parameters that learn with the alphas
+    prepare(clock)       before each step, host to buffers: a temperature, a ramp
+    end_epoch(look)      after each epoch, the only place where numbers of the device are read
+
+Between `prepare` and the end of a step nothing asks the host, so that a step can be captured as a graph. Buffers keep
+their place, so that a captured step stays valid and a checkpoint holds the whole state.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-__all__ = ["Part"]
+from torch import nn
+
+if TYPE_CHECKING:
+    from ..network import Supernet
+    from .look import Look
+
+__all__ = ["Clock", "Part"]
 
 
-class Part:
-    """Base of all parts; those with a state override both methods with plain containers and tensors."""
+@dataclass(frozen=True)
+class Clock:
+    """Where a search stands before a step; everything counts from 0.
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state; empty where the part has none."""
+    `step` counts all steps of the run, so that noise counted from it never repeats. `epoch` of `epochs` count since the
+    weights were last drawn anew, which in a search of one phase is its start; `phase` is the number of the phase.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    epochs: int = 1
+    phase: int = 0
+
+    @property
+    def progress(self) -> float:
+        """The share of the epochs that has passed, in [0, 1): e / T."""
+        return self.epoch / max(self.epochs, 1)
+
+
+class Part(nn.Module):
+    """One idea of a method. Parts that have a state keep it in buffers, those that learn with the alphas in parameters.
+
+    `stays_out` says why steps with this part are not captured as a graph, "" where they are. `double_backward` asks for
+    a network whose output can be differentiated twice. `traits` are the words by which pairs of parts are refused
+    (refusals.py). `past` is how many ended epochs a search must keep, for parts that go back to one.
+    """
+
+    stays_out: ClassVar[str] = ""
+    double_backward: ClassVar[bool] = False
+    traits: frozenset[str] = frozenset()
+    past: int = 0
+
+    def bind(self, net: "Supernet", seed: int) -> None:
+        """Called once, when the network is there; `seed` is for noise that is counted."""
+
+    def prepare(self, clock: Clock) -> None:
+        """Called before each step; whatever changes from step to step goes into buffers here."""
+
+    def end_epoch(self, look: "Look") -> Mapping[str, float]:
+        """Numbers of the epoch that has ended, logged as method/NAME; none by default."""
         return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` gave."""
-        if state:
-            raise ValueError(f"{type(self).__name__} has no state, but was given {sorted(state)}")

@@ -5,12 +5,11 @@ input as it is.
 """
 # B batch, C channels, H height, W width
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..ops import operation
@@ -18,10 +17,19 @@ from ..ops.convolution import relu_conv_bn
 from ..ops.identity import FactorizedReduce, Zero
 from ..space.cells import CellSpace, Edge
 from ..space.graph import CellGraph
+from ..space.zoo.timm_interface import drop_path as drop_path_of
+from .connector import EdgeHooks, EdgeSite
+from .mixture import HostMask
 from .partial_channels import require_divisor
 from .pool_norm import with_pool_norm
 
+if TYPE_CHECKING:
+    from .executor.layout import Layout
+
 __all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join", "run_plain"]
+
+
+Places: TypeAlias = tuple[tuple[tuple[int, int], ...], torch.device]  # (row, column) of terms, and where p is
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class MixedCell(_Entrance):
     """Every operation that an edge offers, on every edge. Executors run it.
 
     `edges[row]` has an edge's operations in the order of the space's table, of which `columns[row]` are the columns.
-    With `partial` = k they see the first 1 / k of the channels (partial.py).
+    With `partial` = k they see the first 1 / k of the channels (partial_channels.py).
     """
 
     def __init__(
@@ -77,7 +85,10 @@ class MixedCell(_Entrance):
         self.nodes, self.concat = space.nodes, space.concat
         self._incoming = tuple(space.incoming(space.inputs + node) for node in range(space.nodes))
         c = plan.channels // partial
-        self.layouts: dict[Any, Any] = {}  # what a fused executor knows about the cell, a mask each
+        self.names = tuple(space.operations)  # of the table's columns
+        self.hooks: EdgeHooks | None = None  # connectors and observers of the edges
+        self.layouts: dict[HostMask, Layout] = {}  # what a fused executor knows about the cell, a mask each
+        self.places: dict[Places, Tensor] = {}  # indices into p that the executor `torch` has used
         self.edges, self.columns = nn.ModuleList(), []
         for edge in space.edges:
             names = space.offered(plan.kind, edge)
@@ -93,8 +104,18 @@ class MixedCell(_Entrance):
         """(column, operation) of all that an edge offers, in the order of the columns."""
         return list(zip(self.columns[row], cast(nn.ModuleList, self.edges[row]), strict=True))
 
+    def gated(self, gate: Tensor) -> Iterator[tuple[Tensor, nn.Module]]:
+        """(gate [], operation) of all that the cell offers; `gate` is [E, O]."""
+        for row in range(len(self.edges)):
+            yield from ((gate[row, column], op) for column, op in self.operations(row))
+
+    def edge_sites(self, site: int) -> list[EdgeSite]:
+        """The edges in row order, of a cell that is number `site` of its network."""
+        edges = sorted((edge for node in self._incoming for edge in node), key=lambda edge: edge.row)
+        return [EdgeSite(site, self.plan.kind, e.row, e.source, e.target, self.stride(e.source)) for e in edges]
+
     def leave(self, states: Sequence[Tensor]) -> Tensor:
-        """The cell's output of all its states."""
+        """The cell's output [B, C', H', W'] of all its states [B, C, H', W']."""
         return join(states, self.concat)
 
 
@@ -108,10 +129,11 @@ class DiscreteCell(_Entrance):
         *,
         affine: bool = True,
         pool_bn: bool = False,
-        drop_path: Callable[[], nn.Module] = DropPath,
+        drop_path: Callable[[], nn.Module] | None = None,
     ) -> None:
         super().__init__(plan, affine)
         self.graph = graph
+        drop_path = drop_path or drop_path_of(0.0)
         self.run_operation: Callable[[nn.Module, Tensor], Tensor] = run_plain  # training may run them fused (speed.py)
         c = plan.channels
         self.terms, self.drops = nn.ModuleList(), nn.ModuleList()

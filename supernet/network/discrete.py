@@ -1,20 +1,15 @@
 """Building the discrete network of a genotype: a plain module without choices."""
 
-import inspect
 from typing import Any
 
 from torch import nn
 
-from ..arguments import check_arguments
 from ..errors import SupernetError
 from ..space.genotype import Genotype
-from ..space.space import Space
-from ..space.zoo import SPACES
-from ..space.zoo.registry import space_of
-from .macro import macro_of
-from .seeding import seeded
+from ..space.registry import SPACES, space_of
+from .macro.discrete import build_from
 
-__all__ = ["build", "build_from", "shared_arguments"]
+__all__ = ["build", "build_from"]
 
 
 def build(genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> nn.Module:
@@ -32,18 +27,3 @@ def build(genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> n
             "Supernet(Space(Net)).discretize(genotype)"
         )
     return build_from(space_of(genotype), genotype, seed=seed, **arguments)
-
-
-def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, **arguments: Any) -> nn.Module:
-    """The network of `genotype`, a point of `space`."""
-    space.validate(genotype)
-    macro = macro_of(space)
-    check_arguments(macro.discrete, arguments, f"the {space.name!r} network")
-    with seeded(seed):
-        return macro.discrete(space, genotype, **arguments)
-
-
-def shared_arguments(space: Space, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of a supernet's arguments that its discrete networks take too; their norms keep a scale and shift."""
-    taken = inspect.signature(macro_of(space).discrete).parameters
-    return {key: value for key, value in arguments.items() if key in taken and key != "affine"}

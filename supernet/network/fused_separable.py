@@ -23,11 +23,12 @@ from ..cuda_kernels.node_mix import node_mix, node_mix_bwd_reduce
 from ..cuda_kernels.sep_second import sep_second, sep_second_bwd
 from .executor.layout import Half, separable_halves
 from .executor.norms import Advance, uses_batch
+from .uncompiled import uncompiled
 
 __all__ = ["halves_of", "run_fused"]
 
 
-@torch.compiler.disable
+@uncompiled
 def run_fused(op: nn.Module, halves: Sequence[Half], x: Tensor) -> Tensor:
     """`op(x)` for `x` [B, C, H, W], where `halves` are those of `op`."""
     stride = halves[0].depthwise.stride[0]

@@ -27,11 +27,12 @@ from ..errors import SupernetError, unknown
 from ..registry import Registry
 from ..space.cells import CellSpace
 from ..space.graph import CellGraph
-from .executor.registry import Mask
+from .mixture import HostMask, Mask, split_gate
 
 __all__ = ["ACTIVATIONS", "NORMS", "DiscreteRecurrentCell", "MixedRecurrentCell"]
 
 Activation = Callable[[Tensor], Tensor]
+MOST_MASKS = 64  # whose indices a cell keeps: a sampler of paths asks for other ones at each step
 
 ACTIVATIONS: Registry[Activation] = Registry("activation of a recurrent cell")
 for _name, _function in {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}.items():
@@ -87,12 +88,31 @@ def _highway(s: Tensor, gated: Tensor, activation: Activation) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Mix:
-    """What enters a node: R predecessors, their total weights [R, 1, 1], and for each activation who takes it."""
+class _Taker:
+    """An activation that runs behind R' of a node's R predecessors."""
 
-    sources: list[int]
+    column: int  # of the table
+    activation: Activation
+    rows: Tensor  # [R'] of the table
+    places: Tensor  # [R'] among the predecessors
+    everywhere: bool  # R' = R
+
+
+@dataclass(frozen=True)
+class _Entrance:
+    """What enters a node under a mask: its R predecessors, and the activations that run."""
+
+    sources: tuple[int, ...]
+    takers: tuple[_Taker, ...]
+
+
+@dataclass(frozen=True)
+class _Mix:
+    """The weights of an entrance: in total [R, 1, 1], and [R', 1, 1] of each activation."""
+
+    entrance: _Entrance
     total: Tensor
-    parts: list[tuple[Activation, Tensor | None, Tensor]]  # positions in `sources` (None: all), weights [R', 1, 1]
+    weights: list[Tensor]
 
 
 class MixedRecurrentCell(_RecurrentCell):
@@ -102,40 +122,55 @@ class MixedRecurrentCell(_RecurrentCell):
         super().__init__(space.nodes, space.concat, hidden, norm)
         self.incoming = [[(e.row, e.source) for e in space.incoming(1 + i)] for i in range(space.nodes)]
         self.activations = [(k, ACTIVATIONS[op]) for k, op in enumerate(space.operations) if op != "none"]
+        self._entrances: dict[tuple[HostMask, torch.device], list[_Entrance]] = {}
 
     def forward(self, x: Tensor, p_EO: Tensor, mask_EO: Mask) -> Tensor:
-        """[B, T, H] to [B, T, H]; what the mask leaves out is not computed."""
-        mixes = [self._mix(edges, p_EO, mask_EO) for edges in self.incoming]
+        """[B, T, H] to [B, T, H]; what a mask on the host leaves out is not computed."""
+        p_EO, host_EO = split_gate(p_EO, mask_EO)
+        mixes = [self._mix(entrance, p_EO) for entrance in self._under(host_EO, p_EO.device)]
         return self.unroll(x, lambda i, states: self._node(i, states, mixes[i]))
 
-    def _mix(self, edges: Sequence[tuple[int, int]], p_EO: Tensor, mask_EO: Mask) -> _Mix | None:
-        taken = [(row, j) for row, j in edges if any(mask_EO[row][k] for k, _ in self.activations)]
-        if not taken:
-            return None
-        total = p_EO.new_zeros(len(taken), 1, 1)
-        parts: list[tuple[Activation, Tensor | None, Tensor]] = []
-        for k, activation in self.activations:
-            at = [r for r, (row, _) in enumerate(taken) if mask_EO[row][k]]
-            weights = p_EO[[taken[r][0] for r in at], k][:, None, None]
-            where = torch.tensor(at, dtype=torch.long, device=p_EO.device)
-            total = total.index_add(0, where, weights)
-            if at:
-                parts.append((activation, where if len(at) < len(taken) else None, weights))
-        return _Mix([j for _, j in taken], total, parts)
+    def _under(self, mask_EO: HostMask, device: torch.device) -> list[_Entrance]:
+        """What enters each node; the indices stay on the device, where a captured step may not copy them to."""
+        key = tuple(map(tuple, mask_EO)), device
+        if key not in self._entrances:
+            if len(self._entrances) >= MOST_MASKS:
+                self._entrances.clear()
+            with torch.inference_mode(False):
+                self._entrances[key] = [self._entrance(edges, mask_EO, device) for edges in self.incoming]
+        return self._entrances[key]
 
-    def _node(self, i: int, states: Sequence[Tensor], mix: _Mix | None) -> Tensor | None:
+    def _entrance(self, edges: Sequence[tuple[int, int]], mask_EO: HostMask, device: torch.device) -> _Entrance:
+        running = [(row, j) for row, j in edges if any(mask_EO[row][k] for k, _ in self.activations)]
+        takers = []
+        for k, activation in self.activations:
+            at = [r for r, (row, _) in enumerate(running) if mask_EO[row][k]]
+            if at:
+                rows, places = (torch.tensor(i, device=device) for i in ([running[r][0] for r in at], at))
+                takers.append(_Taker(k, activation, rows, places, len(at) == len(running)))
+        return _Entrance(tuple(j for _, j in running), tuple(takers))
+
+    def _mix(self, entrance: _Entrance, p_EO: Tensor) -> _Mix:
+        total = p_EO.new_zeros(len(entrance.sources), 1, 1)
+        weights = [p_EO[taker.rows, taker.column][:, None, None] for taker in entrance.takers]
+        for taker, weight in zip(entrance.takers, weights, strict=True):
+            total = total.index_add(0, taker.places, weight)
+        return _Mix(entrance, total, weights)
+
+    def _node(self, i: int, states: Sequence[Tensor], mix: _Mix) -> Tensor | None:
         """sum over j and o of p * highway, the weights of one j gathered: total * s + c * (sum p * f(z) - total * s)"""
-        if mix is None:
+        if not mix.entrance.sources:
             return None
-        s = torch.stack([states[j] for j in mix.sources])  # [R, B, H]
+        s = torch.stack([states[j] for j in mix.entrance.sources])  # [R, B, H]
         c, z = self.w[i](s).chunk(2, -1)
         base = mix.total * s
         change = -base
-        for activation, at, weights in mix.parts:
-            if at is None:
-                change = change + weights * activation(z)
+        for taker, weights in zip(mix.entrance.takers, mix.weights, strict=True):
+            if taker.everywhere:
+                change = change + weights * taker.activation(z)
             else:
-                change = change.index_add(0, at, (weights * activation(z[at])).to(change.dtype))
+                part = weights * taker.activation(z[taker.places])
+                change = change.index_add(0, taker.places, part.to(change.dtype))
         return (base + torch.sigmoid(c) * change).sum(0)
 
 
@@ -144,12 +179,12 @@ class DiscreteRecurrentCell(_RecurrentCell):
 
     def __init__(self, graph: CellGraph, hidden: int, norm: str) -> None:
         super().__init__(len(graph.nodes), graph.concat, hidden, norm)
-        self.taken = [[(t.source, ACTIVATIONS[t.op]) for t in terms if t.op != "none"] for terms in graph.nodes]
+        self.terms = [[(t.source, ACTIVATIONS[t.op]) for t in terms if t.op != "none"] for terms in graph.nodes]
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H] to [B, T, H]"""
         return self.unroll(x, self._node)
 
     def _node(self, i: int, states: Sequence[Tensor]) -> Tensor | None:
-        terms = [_highway(states[j], self.w[i](states[j]), activation) for j, activation in self.taken[i]]
+        terms = [_highway(states[j], self.w[i](states[j]), activation) for j, activation in self.terms[i]]
         return sum(terms[1:], terms[0]) if terms else None

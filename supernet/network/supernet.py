@@ -1,37 +1,35 @@
 """The supernet: weights that all architectures of a space share, and alphas that weigh them.
 
-    p = relaxation(alpha)            mixing weights, a distribution over the options of each row
-    y = body(x, p, mask)             executors never see alphas
+    p = relaxation(alpha, table)         mixing weights, a distribution over the options of each row
+    y = body.run(x, Mixture(p, mask))    a body never sees alphas
 
 Alphas are parameters and so part of the state dict, one table [E, O] a name.
 """
 # B batch, E edges, O operations
 
 import inspect
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..arguments import check_arguments
 from ..errors import SupernetError
-from ..space.cells import CellSpace
+from ..ops.channels_last import to_channels_last
 from ..space.genotype import Genotype
-from ..space.space import Space
-from .discrete import build_from, shared_arguments
+from ..space.space import Space, Table
+from .connector import EdgeConnector, Observer
 from .executor import make_executor
-from .executor.registry import Mask
-from .inherit import inherit
 from .macro import Body, macro_of
-from .macro.module import ModuleBody, decide
+from .mixture import HostMask, Mask, Mixture, mixture_of
+from .options import Options
 from .seeding import seeded
 
-__all__ = ["Supernet"]
+__all__ = ["Relaxation", "Supernet", "softmax"]
 
-log = logging.getLogger(__name__)
-
+Relaxation = Callable[[Tensor, Table], Tensor]
 ALPHA_SCALE = 1e-3  # standard deviation of the initial alphas (DARTS, the authors' code)
 
 
@@ -42,6 +40,9 @@ class Supernet(nn.Module):
     generator). Further arguments are the macro structure's: for DARTS channels, layers, num_classes, in_chans, stem,
     partial, checkpoint ... Raises SupernetError for arguments that it does not know.
     """
+
+    body: Body
+    relaxation: Relaxation  # of alphas [E, O], -inf where a row lacks the option, and their table: p [E, O]
 
     def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
         super().__init__()
@@ -60,29 +61,33 @@ class Supernet(nn.Module):
             if "." in name or hasattr(nn.ParameterDict, name):
                 raise SupernetError(f"decision {name!r} has a name that torch keeps for itself; name it otherwise")
         self.space, self.arguments = space, defaults | arguments
-        self._masks = {table.name: table.mask for table in space.tables} | {
-            name: (default,) for name, default in space.searchable.items()
-        }
         with seeded(seed):
             self.body = macro.relaxed(space, make_executor(executor), **arguments)
             self.alpha = nn.ParameterDict()
             for table in space.tables:
                 self.alpha[table.name] = nn.Parameter(ALPHA_SCALE * torch.randn(table.shape))
-        for name, one in space.searchable.items():  # on the device, and no part of the state
-            self.register_buffer(f"default_{name}", torch.tensor([one], dtype=torch.float32), persistent=False)
-        for table in space.tables:
-            if table.exists is not None:
-                self.register_buffer(f"lacks_{table.name}", ~torch.tensor(table.exists), persistent=False)
-        self.relaxation: Callable[[Tensor], Tensor] = softmax
-        self._fixed: dict[str, tuple[Tensor, Mask]] | None = None
+        self.options = Options(space)
+        self.relaxation = softmax
+        self._activated: dict[str, tuple[Tensor, HostMask]] | None = None
         if self.channels_last:
-            self.to(memory_format=torch.channels_last)
+            to_channels_last(self)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The name of the table of each place where mixing weights enter: a cell, or a choice."""
+        return self.body.sites
 
     @property
     def channels_last(self) -> bool:
         """Whether the executor is fast in the channels_last memory format."""
-        executor = cast(Body, self.body).executor
+        executor = self.body.executor
         return executor is not None and executor.channels_last
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "relaxation":  # a method's, with a state of its own, where it is a module at all
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def alphas(self) -> list[nn.Parameter]:
         """The architecture parameters, one [E, O] a table."""
@@ -92,70 +97,102 @@ class Supernet(nn.Module):
         """All other parameters that learn; those that a user has frozen take no part."""
         return [p for p in self.body.parameters() if p.requires_grad]
 
-    def mixing(self) -> dict[str, Tensor]:
-        """P [E, O] of each table: of the activated genotype, else of the alphas; 0 for options that a row lacks.
+    def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """The weights of one operation on one edge of one cell, or of one option; none where it has none of its own.
 
-        Decisions that are searched without alphas have theirs too: that of their default.
+        `site` counts in `sites`. Raises SupernetError where nothing stands there.
         """
-        if self._fixed is not None:
-            return {name: p for name, (p, _) in self._fixed.items()}
-        default = {name: self.get_buffer(f"default_{name}") for name in self.space.searchable}
-        return {name: self.relaxation(alpha) for name, alpha in self._existing().items()} | default
+        return self.body.parameters_of(site, row, column)
 
-    def _existing(self) -> dict[str, Tensor]:
-        """The alphas, -inf where a row lacks the option, so that a relaxation gives it the weight 0."""
-        found: dict[str, Tensor] = {}
-        for table in self.space.tables:
-            alpha = self.alpha[table.name]
-            if table.exists is not None:
-                alpha = alpha.masked_fill(self.get_buffer(f"lacks_{table.name}"), float("-inf"))
-            found[table.name] = alpha
-        return found
+    def mixing(self) -> dict[str, Tensor]:
+        """The p [E, O] of each table: of the activated genotype, else of the alphas; 0 for what a row lacks.
 
-    def forward(self, x: Tensor, p: Sequence[Tensor] | None = None) -> Tensor:
-        """The network's output; `p` gives each site mixing weights of its own in place of the alphas'."""
-        body = cast(Body, self.body)
+        Decisions that are searched without alphas have theirs too, [1, O]: that of their default.
+        """
+        if self._activated is not None:
+            return {name: p for name, (p, _) in self._activated.items()}
+        return self._relaxed(dict(self.alpha.items())) | self.options.default_p()
+
+    def _relaxed(self, alphas: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        masked = self.options.masked(alphas)
+        return {table.name: self.relaxation(masked[table.name], table) for table in self.options.tables}
+
+    def masks(self) -> dict[str, HostMask]:
+        """What may run of each table, [E][O]: of the activated genotype, else what exists and was not pruned."""
+        if self._activated is not None:
+            return {name: mask for name, (_, mask) in self._activated.items()}
+        return self.options.masks()
+
+    def mixture(self, p: Mapping[str, Tensor] | None = None, gates: Mapping[str, Mask] | None = None) -> Mixture:
+        """What a pass runs, of tables brought to their sites.
+
+        `p` has the mixing weights [E, O] of each table, in place of `mixing()`; decisions without alphas that it lacks
+        take their default. `gates` has masks [E, O] of some tables in place of those of `masks()`: tuples, or tensors
+        of zeros and ones that are read on the device.
+        """
+        p = self.mixing() if p is None else self.options.default_p() | dict(p)
+        return mixture_of(self.sites, p, {**self.masks(), **(gates or {})})
+
+    def forward(self, x: Tensor, mixture: Mixture | None = None) -> Tensor:
+        """The network's output for a batch `x` [B, ...], under a mixture of its own or that of the alphas."""
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        if p is None:
-            tables = self.mixing()
-            p = [tables[site] for site in body.sites]
-        masks = {name: mask for name, (_, mask) in self._fixed.items()} if self._fixed else self._masks
-        return body.run(x, p, [masks[site] for site in body.sites])
+        return self.body.run(x, self.mixture() if mixture is None else mixture)
 
     def activate(self, genotype: Genotype) -> None:
         """Run only what `genotype` takes, with weight 1; raises GenotypeError where it is no point of the space."""
-        fixed: dict[str, tuple[Tensor, Mask]] = {}
+        activated: dict[str, tuple[Tensor, HostMask]] = {}
         active = self.space.active(genotype)
-        for name, mask in self._masks.items():
+        for name, mask in self.options.masks().items():
             p = torch.zeros(len(mask), len(mask[0])).to(self.alphas()[0])
             for row, column in active[name]:
                 p[row, column] = 1
-            fixed[name] = p, tuple(tuple(row) for row in (p > 0).tolist())
-        self._fixed = fixed
+            activated[name] = p, tuple(tuple(row) for row in (p > 0).tolist())
+        self._activated = activated
 
     def deactivate(self) -> None:
         """Go back to the alphas."""
-        self._fixed = None
+        self._activated = None
+
+    def prune(self, masks: Mapping[str, HostMask]) -> None:
+        """Take away, for good, what is False in the masks [E][O] of some tables.
+
+        It has p = 0, does not run and is in no genotype; the state dict keeps it. Raises SupernetError where a row
+        would be left without any option, or the space without any architecture.
+        """
+        self.options.prune(masks)
+
+    def connect(self, connectors: Sequence[EdgeConnector]) -> None:
+        """Attach edge connectors (connector.py) in place of the present ones; () removes them.
+
+        Raises SupernetError where the executor cannot serve them, or the network has no mixed edges.
+        """
+        self.body.connect(connectors)
+
+    def observe(self, observers: Sequence[Observer]) -> None:
+        """Attach observers of mixed edges in place of the present ones; () removes them. Raises as `connect` does."""
+        self.body.observe(observers)
+
+    def use(self, executor: str) -> None:
+        """Run by `executor` from now on; raises SupernetError where it is unknown or cannot serve."""
+        self.body.use(executor)
+
+    def executing(self, name: str) -> AbstractContextManager[None]:
+        """Inside, the network runs by the executor `name`, and afterwards as before; raises as `use` does."""
+        return self.body.executing(name)
 
     def require_double_backward(self, who: str) -> None:
-        """Take the executor `torch` where the present one cannot be differentiated twice, and log it."""
-        if isinstance(self.body, ModuleBody):
-            self.body.double_backward = True
-            log.info("%s needs double backward: attention runs in its plain form", who)
-            return
-        body = cast(Body, self.body)
-        if body.executor is not None and not body.executor.double_backward:
-            log.info("%s needs double backward: executor=torch in place of %s", who, body.executor.name)
-            body.executor = make_executor("torch")
+        """From now on the output can be differentiated twice; where that takes another executor, it is logged."""
+        self.body.require_double_backward(who)
 
     def strengths(self) -> dict[str, list[list[float]]]:
-        """The relaxation of the alphas as plain numbers, for projections and logs."""
-        return {name: self.relaxation(alpha.detach()).tolist() for name, alpha in self._existing().items()}
+        """The relaxation of the alphas as plain numbers [E][O], for projections and logs."""
+        detached = {name: alpha.detach() for name, alpha in self.alpha.items()}
+        return {name: p.tolist() for name, p in self._relaxed(detached).items()}
 
     def genotype(self) -> Genotype:
-        """The space's own projection of the present strengths."""
-        return self.space.project(self.strengths())
+        """The space's own projection of the present strengths, without what was pruned."""
+        return self.space.project(self.options.ranked(self.strengths()))
 
     def discretize(self, genotype: Genotype | None = None) -> tuple[nn.Module, Genotype]:
         """(plain network with the shared weights, genotype): of `genotype`, else of the present strengths.
@@ -164,15 +201,9 @@ class Supernet(nn.Module):
         with this genotype activated; `build(genotype, ...)` makes the network that is retrained from scratch.
         """
         genotype = genotype or self.genotype()
-        if isinstance(self.body, ModuleBody):
-            return decide(self.body.net, self.space, genotype), genotype
-        # The seed spares torch's generator, from which the draws of a search go on; the weights are overwritten.
-        net = build_from(self.space, genotype, seed=0, **shared_arguments(self.space, self.arguments))
-        net.to(self.alphas()[0])  # its device and type, before weights are copied: after it they would be rounded
-        inherit(self.body, net, cast(CellSpace, self.space), genotype)
-        return net.train(self.training), genotype
+        return self.body.decide(self.space, genotype, self.arguments), genotype
 
 
-def softmax(alpha: Tensor) -> Tensor:
-    """The mixing weights p = softmax(alpha) over the options of each row (DARTS, equation 2)."""
+def softmax(alpha: Tensor, _: Table | None = None) -> Tensor:
+    """The mixing weights p = softmax(alpha) [E, O] over the options of each row (DARTS, equation 2)."""
     return torch.softmax(alpha, dim=-1)

@@ -19,17 +19,20 @@ Three cells of 36 channels on 32x32 pixels: 170 ms plain, 123 in channels_last, 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..cuda_kernels import host
 from ..errors import SupernetError
+from ..ops.channels_last import to_channels_last
 from .cell import DiscreteCell, run_plain
 from .cell_classifier import CellClassifier
 from .fused_separable import halves_of, run_fused
+
+if TYPE_CHECKING:
+    from timm.layers import DropPath
 
 __all__ = ["LEAST", "Fast"]
 
@@ -63,12 +66,14 @@ class Fast:
         self._run: Any = net
         self._drops: list[_Drop] = []
         if _takes(compiled, False):
+            from timm.layers import DropPath  # late: timm imports torchvision
+
             self._run = torch.compile(net)
             self._drops = [_Drop(module, device) for module in net.modules() if isinstance(module, DropPath)]
         self._told = {"channels_last": channels_last, "fused": fused}
         self._steps = 0
         if self.channels_last:
-            net.to(memory_format=torch.channels_last)
+            to_channels_last(net)
 
     def _fused(self, wanted: str, device: torch.device, amp: str, compiled: bool) -> "_Fused | None":
         """What runs the operations of cells; None where modules do."""
@@ -154,7 +159,7 @@ class _Fused:
 class _Drop:
     """Drop path with its rate in a tensor: a number would be compiled in, and it is another in each epoch."""
 
-    def __init__(self, module: DropPath, device: torch.device) -> None:
+    def __init__(self, module: "DropPath", device: torch.device) -> None:
         self.module, self.rate, self.keep = module, 0.0, torch.ones((), device=device)
 
     def enter(self) -> None:

@@ -17,8 +17,9 @@ from typing import Any, cast
 
 import torch
 
-from .. import __version__, files
+from .. import files
 from ..errors import SupernetError
+from ..version import __version__
 from . import manifest
 from .manifest import Damaged
 from .state import check_plain, snapshot

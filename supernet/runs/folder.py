@@ -18,6 +18,7 @@ from typing import Any, Self
 from .. import files
 from ..config import MAY_CHANGE
 from ..errors import SupernetError, unknown
+from ..version import versions
 from .lock import RunLock
 
 __all__ = ["RunFolder", "data_label", "identity"]
@@ -142,10 +143,6 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def metrics_path(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
     def genotype_path(self) -> Path:
         return self.path / "genotype.json"
 
@@ -232,8 +229,6 @@ class RunFolder:
 
     def _write_versions(self) -> None:
         """The versions that began the run, and below `resumed` each other set that went on with it."""
-        from ..runtime.device import versions  # it imports torch, and this module is used where torch is not yet needed
-
         path, now = self.path / "version.json", versions()
         if not path.exists():
             files.write_json(path, now | {"resumed": []})

@@ -51,10 +51,6 @@ class RunLog:
         self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
         self._board = self._open_board(resume_step) if config.tensorboard else None
 
-    def due(self, step: int) -> bool:
-        """Whether a row belongs to this step: every `config.every` steps."""
-        return step % self.config.every == 0
-
     def scalars(
         self,
         step: int,
@@ -94,11 +90,6 @@ class RunLog:
         import numpy as np
 
         self._board.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], step, dataformats="HWC")
-
-    def text(self, step: int, tag: str, text: str) -> None:
-        """Shows Markdown in TensorBoard."""
-        if self._board is not None:
-            self._board.add_text(tag, text, step)
 
     def flush(self) -> None:
         """Puts all on disk; called before a checkpoint, so that no checkpoint is ahead of its log."""

@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 
 
 class Progress:
-    """The progress line of a run of `epochs` times `steps` steps; a context manager.
+    """The progress line of a run of `epochs` times `steps` steps, or without epochs; a context manager.
 
     On a terminal it is redrawn at most ten times a second; elsewhere (a file, a pipe, TERM=dumb) every `every` steps
     and at the end of each epoch. NO_COLOR switches the colour off.
@@ -28,7 +28,7 @@ class Progress:
 
     def __init__(
         self,
-        epochs: int,
+        epochs: int | None,
         steps: int,
         *,
         every: int = 10,
@@ -47,7 +47,7 @@ class Progress:
         self._next = -float("inf")
 
     def update(self, epoch: int, step: int, values: Values | Callable[[], Values] = {}, images: int = 0) -> None:  # noqa: B006
-        """After step `step` (1..steps) of epoch `epoch` (1..epochs), which took `images` samples.
+        """After step `step` (1..steps) of epoch `epoch` (1..epochs; 1 without epochs), which took `images` samples.
 
         `values` may be a function: it is called only where the line is shown, so that a value on a device need not be
         waited for at every step. `acc` is a share in 0..1.
@@ -62,9 +62,10 @@ class Progress:
         if not (shown or step == self.steps):
             return
         self._next = now + REDRAW
-        told = values() if callable(values) else values
-        fields = [f"epoch {epoch}/{self.epochs}", f"step {step}/{self.steps}"]
-        fields += [f"{name} {_shown(name, value)}" for name, value in told.items()]
+        fields = [f"epoch {epoch}/{self.epochs}"] if self.epochs is not None else []
+        fields.append(f"step {step}/{self.steps}")
+        shown_values = values() if callable(values) else values
+        fields += [f"{name} {_shown(name, value)}" for name, value in shown_values.items()]
         self._show(fields + self._pace(done))
 
     def message(self, text: str) -> None:
@@ -90,7 +91,7 @@ class Progress:
         (start, steps, images), (now, _, all_images) = self._seen[0], self._seen[-1]
         if now <= start or done <= steps:
             return []
-        left = (self.epochs * self.steps - done) * (now - start) / (done - steps)
+        left = ((self.epochs or 1) * self.steps - done) * (now - start) / (done - steps)
         rate = (all_images - images) / (now - start)
         return ([f"{rate:.1f} img/s"] if rate else []) + [f"left {duration(left)}"]
 

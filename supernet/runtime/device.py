@@ -1,27 +1,21 @@
-"""What the numbers are computed with: the device, mixed precision, seeds; the versions and hardware to note down."""
+"""What the numbers are computed with: the device, mixed precision, seeds."""
 
 import contextlib
-import importlib.metadata
 import logging
 import os
-import platform
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import SupernetError, unknown
+from ..version import versions
 
-__all__ = ["autocast", "available", "deterministic", "pick", "seed_everything", "synchronise", "versions"]
+__all__ = ["autocast", "available", "deterministic", "pick", "seed_everything", "versions"]
 
 log = logging.getLogger(__name__)
-
-PACKAGES = ("supernet", "torchvision", "timm", "numpy")
 
 
 def available() -> list[str]:
@@ -94,63 +88,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])  # a plain number may have 32 bits
     torch.manual_seed(seed)
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits until the device has done what was asked of it; without this a timing measures the asking."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def versions() -> dict[str, Any]:
-    """Package versions (None where not installed), git revision, CUDA, cuDNN and hardware, as plain values."""
-    cuda = torch.cuda.is_available()
-    return {
-        **{name: _installed(name) for name in PACKAGES},
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "git": _git(Path(__file__).resolve()),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if cuda else None,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
-    }
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git(source: Path) -> dict[str, Any] | None:
-    """Revision and whether files differ from it; None outside a checkout of this source.
-
-    The checkout must know the file: a package installed below somebody's own repository is no part of that.
-    """
-
-    def ask(*command: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(source.parent), *command],
-            capture_output=True, text=True, check=True, timeout=10, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
-        ).stdout.strip()  # fmt: skip
-
-    try:
-        ask("ls-files", "--error-unmatch", source.name)
-        return {"revision": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from ..config import GuardConfig
 from ..errors import NumbersError
+from ..tasks.task import Sums
 
 __all__ = ["Guard", "check_finite", "measured", "non_finite"]
 
 log = logging.getLogger(__name__)
 
 CAUSES = {1: "loss of the weights", 2: "gradient of the weights", 4: "loss of the alphas", 8: "gradient of the alphas"}
-Sums = Mapping[str, Tensor]
 
 
 class Guard:

@@ -35,11 +35,11 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..counter import derive
 from ..errors import StoppedError, SupernetError
+from ..tasks.task import PhaseSums
 
 __all__ = ["Ranks"]
 
 T = TypeVar("T")
-Sums = Mapping[str, Mapping[str, Tensor]]  # phase -> sums of a task
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Ranks:
         if not dist.is_initialized():
             cuda = torch.cuda.is_available() and dist.is_nccl_available()
             backend, wait = "cpu:gloo,cuda:nccl" if cuda else "gloo", timedelta(minutes=minutes)
-            with _gone():
+            with _lost_rank_in_one_line():
                 store, rank, world = next(rendezvous("env://", timeout=wait))
                 # torchrun may keep one store over restarts, in which the addresses of the dead ranks still stand.
                 store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
@@ -72,7 +72,7 @@ class Ranks:
                 # Rank 0 holds the store: were it gone with a mistake at once, the others would see a broken connection
                 # in place of the mistake.
                 dist.all_reduce(torch.zeros(1))
-            atexit.register(_leave)
+            atexit.register(_leave_the_group)
             if dist.get_rank():
                 logging.getLogger("supernet").setLevel(logging.WARNING)  # one rank tells how it goes
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
@@ -131,21 +131,21 @@ class Ranks:
         self.mean([*(p.grad for p in parameters if p.grad is not None), loss])
         return loss
 
-    def total(self, sums: Sums) -> Sums:
+    def total(self, sums: PhaseSums) -> PhaseSums:
         """A task's sums added over the ranks; counts stay exact up to 2^53."""
         return sums if self.world == 1 else _shaped(torch.stack(self.gather(sums)).sum(0), sums)
 
-    def gather(self, sums: Sums) -> list[Tensor]:
+    def gather(self, sums: PhaseSums) -> list[Tensor]:
         """The sums of every rank, each as one float64 vector on the CPU; `own` is the way back."""
         own = _flat(sums)
         if self.world == 1 or not len(own):
             return [own] * self.world
         found = [torch.empty_like(own) for _ in range(self.world)]
-        with _gone():
+        with _lost_rank_in_one_line():
             dist.all_gather(found, own)
         return found
 
-    def own(self, sums: Sums, parts: Sequence[Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
+    def own(self, sums: PhaseSums, parts: Sequence[Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
         """The sums of this rank, from those of the main one and what `gather` gave when they were saved.
 
         Where there were other ranks then (or one: `parts` None), the main rank takes on all that was counted.
@@ -163,7 +163,7 @@ class Ranks:
             return value
         data = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
         length = torch.tensor([len(data)])
-        with _gone():
+        with _lost_rank_in_one_line():
             dist.broadcast(length, 0)
             data = data if self.main else torch.empty(int(length), dtype=torch.uint8)
             dist.broadcast(data, 0)
@@ -224,29 +224,29 @@ class Ranks:
             some = [t for t in tensors if t.dtype == dtype]
             flat = torch.cat([t.reshape(-1) for t in some])
             flat = flat.to(torch.uint8) if dtype == torch.bool else flat  # which gloo does not send
-            with _gone():
+            with _lost_rank_in_one_line():
                 dist.broadcast(flat, 0)
             for tensor, part in zip(some, flat.split([t.numel() for t in some]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def _sum(self, flat: Tensor) -> None:
-        with _gone():
+        with _lost_rank_in_one_line():
             dist.all_reduce(flat)
 
 
-def _flat(sums: Sums) -> Tensor:
+def _flat(sums: PhaseSums) -> Tensor:
     values = [v.detach().double().cpu() for found in sums.values() for v in found.values()]
     return torch.stack(values) if values else torch.zeros(0, dtype=torch.float64)
 
 
-def _shaped(flat: Tensor, like: Sums) -> dict[str, Mapping[str, Tensor]]:
+def _shaped(flat: Tensor, like: PhaseSums) -> dict[str, Mapping[str, Tensor]]:
     values = iter(flat)
     return {phase: {name: next(values).to(v.device, v.dtype) for name, v in found.items()}
             for phase, found in like.items()}  # fmt: skip
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
+def _lost_rank_in_one_line() -> Iterator[None]:
     """The backends' errors about a rank that died, which may be any RuntimeError, as one line."""
     try:
         yield
@@ -256,6 +256,6 @@ def _gone() -> Iterator[None]:
                            "they go on from the last checkpoint")  from None  # fmt: skip
 
 
-def _leave() -> None:
+def _leave_the_group() -> None:
     with suppress(Exception):  # at the interpreter's end there is nobody left to tell
         dist.destroy_process_group()

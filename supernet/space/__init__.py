@@ -5,9 +5,9 @@ from .decision import Decision, Integer, KOf, OneOf
 from .genotype import Genotype
 from .graph import CellGraph, Term
 from .published import published, published_names
+from .registry import space_of
 from .space import Space, Table
-from .zoo import SPACES, get_space
-from .zoo.registry import space_of
+from .zoo import SPACES, get_space  # the zoo fills SPACES
 
 __all__ = [
     "SPACES", "CellGraph", "CellSpace", "Decision", "EdgeCells", "Genotype", "Integer", "KOf", "OneOf", "Space",

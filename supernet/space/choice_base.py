@@ -46,8 +46,13 @@ class Undecided(Arithmetic, nn.Module):
         usual = {"k": 1, "share": None, "mark": "trainable"}
         return ", ".join(f"{key}={value!r}" for key, value in told.items() if value != usual[key])
 
-    def mix(self, p: Tensor | None, mask: Sequence[bool] = ()) -> None:
-        """Set the mixing weights `p` of shape [O] and which options run; None leaves the choice undecided."""
+    def mix(self, p: Tensor | None, mask: Sequence[bool] | Tensor = ()) -> None:
+        """Set the mixing weights `p` of shape [O] and which options run; None leaves the choice undecided.
+
+        A mask [O] that is a tensor stays where it is: all options run, with the weights p * mask.
+        """
+        if p is not None and isinstance(mask, Tensor):
+            p, mask = p * mask, (True,) * len(self.names)
         self._mixing = None if p is None else (p, tuple(mask))
 
     def running(self) -> list[tuple[int, Any]]:

@@ -8,23 +8,28 @@ nothing in it is ever executed.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import NoReturn, TypeAlias, TypeVar
 
 from ..errors import GenotypeError, unknown
 from .decision import Value
 
-__all__ = ["SCHEMA", "Genotype"]
+__all__ = ["JSON", "SCHEMA", "Genotype"]
+
+# What JSON holds.
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 SCHEMA = 1
 MOST_BYTES = 1_000_000  # a DARTS genotype has about 1,500
 MOST_DEPTH = 8
 # Strings, whose brackets are no nesting, and brackets. Possessive and with an optional end: linear on any text.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+T = TypeVar("T")
+
 _FIELDS = ("schema", "space", "version", "args", "decisions", "origin")
 
 
@@ -39,18 +44,21 @@ class Genotype:
     space: str
     decisions: Mapping[str, Value]
     version: int = 1
-    args: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, JSON] = field(default_factory=dict)
+    origin: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check(self.space, str, "space")
         _check(self.version, int, "version")
         for name in ("decisions", "args", "origin"):
-            _check(getattr(self, name), Mapping, name)
+            if not isinstance(getattr(self, name), Mapping):
+                raise GenotypeError(
+                    f"genotype field {name!r} must hold Mapping, not {type(getattr(self, name)).__name__}"
+                )
         decided = {_check(k, str, "decisions"): _value(k, v) for k, v in self.decisions.items()}
         object.__setattr__(self, "decisions", MappingProxyType(dict(sorted(decided.items()))))
-        object.__setattr__(self, "args", MappingProxyType(_plain(self.args, "args")))
-        object.__setattr__(self, "origin", MappingProxyType(_plain(self.origin, "origin")))
+        object.__setattr__(self, "args", MappingProxyType(_plain_mapping(self.args, "args")))
+        object.__setattr__(self, "origin", MappingProxyType(_plain_mapping(self.origin, "origin")))
 
     @cached_property
     def identity(self) -> str:
@@ -68,10 +76,12 @@ class Genotype:
     def __hash__(self) -> int:
         return hash(self.identity)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy cannot be copied or sent to a worker
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[str], "Genotype"], tuple[str]]:  # a mapping proxy cannot be copied or sent to a worker
         return Genotype.from_json, (self.to_json(),)
 
-    def with_origin(self, **origin: Any) -> "Genotype":
+    def with_origin(self, **origin: JSON) -> "Genotype":
         """The same point with `origin` added to where it came from."""
         return Genotype(self.space, self.decisions, self.version, self.args, {**self.origin, **origin})
 
@@ -123,7 +133,7 @@ class Genotype:
             raise GenotypeError(f"genotype schema {repr(data['schema'])[:20]}; this version reads schema {SCHEMA}")
         return cls(data["space"], data["decisions"], data["version"], data.get("args", {}), data.get("origin", {}))
 
-    def _fields(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, JSON]:
         return {
             "schema": SCHEMA,
             "space": self.space,
@@ -134,13 +144,13 @@ class Genotype:
         }
 
 
-def _check(value: Any, kind: type, where: str) -> Any:
+def _check(value: object, kind: type[T], where: str) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise GenotypeError(f"genotype field {where!r} must hold {kind.__name__}, not {type(value).__name__}")
     return value
 
 
-def _value(path: str, value: Any) -> Value:
+def _value(path: str, value: object) -> Value:
     if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
         return tuple(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
@@ -148,10 +158,14 @@ def _value(path: str, value: Any) -> Value:
     raise GenotypeError(f"decision {path[:80]!r} must hold a name, a whole number or a list of names")
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain_mapping(value: Mapping[str, object], where: str) -> dict[str, JSON]:
+    return {_check(k, str, where): _plain(v, where) for k, v in value.items()}
+
+
+def _plain(value: object, where: str) -> JSON:
     """A copy made of JSON's own types; raises GenotypeError for any other."""
     if isinstance(value, Mapping):
-        return {_check(k, str, where): _plain(v, where) for k, v in value.items()}
+        return _plain_mapping(value, where)
     if isinstance(value, list | tuple):
         return [_plain(v, where) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
@@ -161,14 +175,14 @@ def _plain(value: Any, where: str) -> Any:
     raise GenotypeError(f"genotype field {where!r} holds {type(value).__name__}, which JSON has not")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         raise GenotypeError("genotype repeats a key")
-    return found
+    return mapping
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise GenotypeError(f"genotype holds {name}; numbers must be finite")
 
 

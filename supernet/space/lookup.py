@@ -7,9 +7,8 @@ from ..errors import GenotypeError, SupernetError
 from .form import SpaceFile, space_file
 from .genotype import Genotype
 from .published import published
+from .registry import SPACES, space_of
 from .space import Space
-from .zoo import SPACES
-from .zoo.registry import space_of
 
 __all__ = ["SPACE_FILE", "find_genotype", "find_space", "kept_space"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import GenotypeError, unknown
 from .decision import Value
 from .genotype import Genotype
-from .zoo.registry import get_space
+from .registry import get_space
 
 __all__ = ["published", "published_names"]
 

@@ -13,30 +13,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import GenotypeError, SupernetError, unknown
-from . import counting, moves, vector
-from .decision import Decision, Integer, KOf, Value, walk
-from .genotype import Genotype
+from . import points
+from .decision import Decision, KOf, Value, walk
+from .genotype import JSON, Genotype
+from .written_form import WRITTEN_FORMS
 
-__all__ = ["Active", "Space", "Strengths", "Table"]
+if TYPE_CHECKING:  # nothing here needs torch before `Space(Net)` does
+    from torch import nn
+
+__all__ = ["Active", "CanonicalRule", "Space", "Strengths", "Table"]
 
 Strengths = Mapping[str, Sequence[Sequence[float]]]  # table name -> [E][O]
 Active = dict[str, list[tuple[int, int]]]  # table name -> (row, column) of what a genotype runs
+CanonicalRule = Callable[[Mapping[str, Value]], str]  # decisions -> a text, equal for decisions of one network
 
 
 @dataclass(frozen=True)
 class Table:
     """The relaxed view of one or more decisions: rows (edges) times columns (options), each row one distribution.
 
-    `exists` [E][O] tells which options a row has, where rows differ in that; None: all.
+    `exists` [E][O] tells which options a row has, where rows differ in that; None: all. `targets` [E] has for each row
+    the number of the node that its edge enters: rows of one target are added up there. None: rows are no edges.
     """
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     exists: tuple[tuple[bool, ...], ...] | None = None
+    targets: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +52,7 @@ class Table:
 
     @property
     def mask(self) -> tuple[tuple[bool, ...], ...]:
-        """`exists`, written out."""
+        """`exists` [E][O], written out."""
         return self.exists or ((True,) * len(self.columns),) * len(self.rows)
 
 
@@ -55,21 +62,21 @@ class Space:
     `Space([...decisions...], name="mine")` takes a tree; `Space(Net)` takes the class of a network (or a function that
     makes one) and finds the choices in it: keyword arguments with a default (`num_classes=10`) become arguments of
     `Supernet(space, ...)` and `build(genotype, ...)`, and the tree must not depend on them. `macro` names the family of
-    networks that the space is built as. `canonical` gives a text that is equal for decisions of one network.
+    networks that the space is built as. `canonical` gives a text that is equal for decisions of one network; it is kept
+    as `canonical_rule`.
     """
 
     def __init__(
         self,
-        source: Sequence[Decision] | Callable[[], Any],
+        source: "Sequence[Decision] | Callable[..., nn.Module]",
         *,
         name: str | None = None,
         version: int = 1,
-        args: Mapping[str, Any] | None = None,
+        args: Mapping[str, JSON] | None = None,
         macro: str = "",
-        projection: str = "argmax",
-        canonical: Callable[[Mapping[str, Value]], str] | None = None,
+        canonical: CanonicalRule | None = None,
     ) -> None:
-        self.factory: Callable[[], Any] | None = None
+        self.factory: Callable[..., nn.Module] | None = None
         if isinstance(source, str) or source is None:
             raise SupernetError(
                 f"Space({source!r}) takes a network class; get_space({source!r}) gives a registered space"
@@ -80,11 +87,11 @@ class Space:
             from .tree import read_choices  # needs torch
 
             self.factory = source
-            source, found = read_choices(source)
-            name, macro = name or found, macro or "module"
+            source, network_name = read_choices(source)
+            name, macro = name or network_name, macro or "module"
         self.root = tuple(source)
         self.name, self.version, self.args = name or "space", version, dict(args or {})
-        self.macro, self.projection, self._canonical = macro, projection, canonical
+        self.macro, self.canonical_rule = macro, canonical
         paths = Counter(path for path, _ in walk(self.root))
         if not paths:
             raise SupernetError(f"space {self.name!r} has no decision; put a Choice into the network, in its __init__")
@@ -104,51 +111,62 @@ class Space:
 
         `allow` has the prefixes of import paths whose classes the document may name; nothing else is imported from it.
         """
-        from .form import load_space, read_space
-
+        form = WRITTEN_FORMS["yaml"]
         is_text = isinstance(source, str) and "\n" in source
-        return read_space(str(source), allow) if is_text else load_space(source, allow)
+        return form.read(str(source), allow) if is_text else form.load(source, allow)
 
     def to_yaml(self) -> str:
         """The YAML document of this space, which `from_yaml` reads to an equal one."""
-        from .form import write_space
-
-        return write_space(self)
+        return WRITTEN_FORMS["yaml"].write(self)
 
     @property
     def size(self) -> int:
         """The exact number of points."""
-        return counting.size(self.root)
+        return points.size(self.root)
 
     def sample(self, rng: random.Random) -> Genotype:
         """A point drawn uniformly over all points."""
-        return self.genotype(counting.sample(self.root, rng))
+        return self.genotype(points.sample(self.root, rng))
 
     def points(self) -> Iterator[Genotype]:
         """Every point, lazily, in a fixed order."""
-        return map(self.genotype, moves.points(self.root))
+        return map(self.genotype, points.every_point(self.root))
 
     def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
         """Every point one decision apart, lazily, in a fixed order; being neighbours is symmetric."""
         self.validate(genotype)
-        return map(self.genotype, moves.neighbours(self.root, genotype.decisions))
+        return map(self.genotype, points.neighbours(self.root, genotype.decisions))
+
+    def random_neighbour(self, genotype: Genotype, rng: random.Random) -> Genotype:
+        """One of `neighbours`, drawn without listing them; raises SupernetError where there is none.
+
+        Each open decision with another option is equally likely, then each change of it (another option or number; of a
+        k_of one item for another), then each point of what the change opens: a neighbour has the probability
+        1 / (decisions * changes of its decision * points that the change opens). What opens much is not favoured.
+        """
+        self.validate(genotype)
+        decisions = points.random_neighbour(self.root, genotype.decisions, rng)
+        if decisions is None:
+            raise SupernetError(f"space {self.name!r}: this point has no neighbour; all its open decisions are settled")
+        return self.genotype(decisions)
 
     def encode(self, genotype: Genotype) -> list[int]:
         """The point as a flat vector, equally long for all points; -1 where a decision is closed."""
         self.validate(genotype)
-        return vector.encode(self.root, genotype.decisions)
+        return points.encode(self.root, genotype.decisions)
 
     def decode(self, numbers: Sequence[int]) -> Genotype:
         """The point of a flat vector; raises SupernetError where it encodes none."""
-        return self.genotype(vector.decode(self.root, numbers))
+        return self.genotype(points.decode(self.root, numbers))
 
     def distance(self, one: Genotype, other: Genotype) -> int:
         """The number of decisions, open in either, in which the two points differ; those of one group are one."""
-        found = []
-        for genotype in (one, other):
-            self.validate(genotype)
-            found.append({self._names[path]: value for path, value in genotype.decisions.items()})
-        return sum(found[0].get(name) != found[1].get(name) for name in found[0].keys() | found[1].keys())
+        mine, theirs = (self._by_group(genotype) for genotype in (one, other))
+        return sum(mine.get(name) != theirs.get(name) for name in mine.keys() | theirs.keys())
+
+    def _by_group(self, genotype: Genotype) -> dict[str, Value]:
+        self.validate(genotype)
+        return {self._names[path]: value for path, value in genotype.decisions.items()}
 
     def hash(self, genotype: Genotype) -> str:
         """16 hex digits of the space's identity and the encoding."""
@@ -161,15 +179,15 @@ class Space:
 
     def canonical(self, genotype: Genotype) -> str:
         """A text that is equal for points which describe the same network; without a rule each point has its own."""
-        if self._canonical is not None:
-            return self._canonical(genotype.decisions)
-        return str(vector.encode(self.root, genotype.decisions))
+        if self.canonical_rule is not None:
+            return self.canonical_rule(genotype.decisions)
+        return str(points.encode(self.root, genotype.decisions))
 
-    def genotype(self, decisions: Mapping[str, Value], **origin: Any) -> Genotype:
+    def genotype(self, decisions: Mapping[str, Value], **origin: JSON) -> Genotype:
         """The point with these `decisions`, validated."""
-        made = Genotype(self.name, decisions, self.version, self.args, origin)
-        self.validate(made)
-        return made
+        point = Genotype(self.name, decisions, self.version, self.args, origin)
+        self.validate(point)
+        return point
 
     def validate(self, genotype: Genotype) -> None:
         """Raises GenotypeError, naming the decision, where `genotype` is no point of this space."""
@@ -196,10 +214,10 @@ class Space:
             if path not in left:
                 raise GenotypeError(f"genotype lacks the decision {path!r} of space {self.name!r}")
             try:
-                taken = decision.taken(left.pop(path))
+                options = decision.taken(left.pop(path))
             except SupernetError as error:
                 raise GenotypeError(str(error).replace(repr(decision.name), repr(path), 1)) from None
-            for option in taken:
+            for option in options:
                 self._consume(decision.options[option], left, f"{path}/{option}/")
 
     @property
@@ -211,8 +229,11 @@ class Space:
     @property
     def searchable(self) -> dict[str, tuple[bool, ...]]:
         """Decisions without alphas: group -> which option is the default."""
-        found = {name: d for name, d in self.groups.items() if d.mark == "searchable"}
-        return {name: tuple(option == _default(d) for option in d.options) for name, d in found.items()}
+        return {
+            name: tuple(option == _default(decision) for option in decision.options)
+            for name, decision in self.groups.items()
+            if decision.mark == "searchable"
+        }
 
     def active(self, genotype: Genotype) -> Active:
         """What `genotype` runs, by table and by searchable decision; those that are closed run nothing."""
@@ -221,8 +242,8 @@ class Space:
         for path, decision in walk(self.root):
             if path in genotype.decisions:
                 names = list(decision.options)
-                taken = [(0, names.index(name)) for name in decision.taken(genotype.decisions[path])]
-                active[decision.group or path] = taken
+                options = decision.taken(genotype.decisions[path])
+                active[decision.group or path] = [(0, names.index(option)) for option in options]
         return active
 
     def project(self, strengths: Strengths) -> Genotype:
@@ -245,11 +266,9 @@ class Space:
             else:
                 row = [float(name == _default(decision)) for name in names]
             best = sorted(range(len(row)), key=lambda i: -row[i])  # stable: of equals the first
-            taken = tuple(names[i] for i in sorted(best[: decision.k if isinstance(decision, KOf) else 1]))
-            point[path] = taken if isinstance(decision, KOf) else taken[0]
-            if isinstance(decision, Integer):
-                point[path] = int(taken[0])
-            for option in taken:
+            options = tuple(names[i] for i in sorted(best[: decision.k if isinstance(decision, KOf) else 1]))
+            point[path] = points.value_of(decision, options)
+            for option in options:
                 self._strongest(decision.options[option], strengths, f"{path}/{option}/", point)
 
     def check_strengths(self, strengths: Strengths) -> None:
@@ -270,15 +289,15 @@ def _default(decision: Decision) -> str:
 
 def _groups(space: str, root: Sequence[Decision]) -> dict[str, Decision]:
     """Group -> its first decision; raises SupernetError where the decisions of one group differ in their options."""
-    found: dict[str, Decision] = {}
+    groups: dict[str, Decision] = {}
     for path, decision in walk(root):
-        first = found.setdefault(decision.group or path, decision)
+        first = groups.setdefault(decision.group or path, decision)
         if (type(first), list(first.options), first.mark) != (type(decision), list(decision.options), decision.mark):
             raise SupernetError(
                 f"space {space!r}: decision {path!r} has other options than the others of its group {decision.group!r}"
             )
-    return found
+    return groups
 
 
-def _digest(parts: list[Any]) -> str:
+def _digest(parts: list[JSON]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

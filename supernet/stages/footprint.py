@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from ..data.sources import TensorSource, View
 from ..data.splits import Splits, open_data
 from ..data.torchvision_named import NAMED
 from ..errors import SupernetError
-from ..network import Supernet, make_executor
+from ..network import Supernet
 from ..network.executor.automatic import Auto, choose
-from ..network.macro import Body, macro_of
+from ..network.macro import macro_of
 from ..runtime.device import pick
 from ..runtime.guard import Guard
 from ..space import Space
@@ -98,9 +98,9 @@ def footprint_of_step(
     amp: str = "off",
 ) -> Footprint:
     """That of one step on batches like these, for the weights and for the alphas; `net` is of no use afterwards."""
-    body = cast(Body, net.body)
+    body = net.body
     if isinstance(body.executor, Auto):  # here, where it may try its kernels; they need numbers
-        body.executor = make_executor(choose(device, torch.bfloat16 if amp == "bf16" else torch.float32)[0])
+        net.use(choose(device, torch.bfloat16 if amp == "bf16" else torch.float32)[0])
     with imagined(), Ledger() as ledger:
         train, val = (_batch(ledger, like, device) for like in batches)
         without_data(net, device)

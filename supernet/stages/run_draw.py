@@ -69,7 +69,7 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> Mapping[str, Seq
     from ..runs.checkpoint import Checkpoints
     from ..runs.folder import RunFolder
     from ..runs.manifest import Damaged
-    from ..train.search import strengths_of
+    from ..train.strengths import strengths_of
 
     folder = RunFolder(run)
     checkpoints = Checkpoints(folder.checkpoints)

@@ -21,7 +21,7 @@ from ..space import Genotype, Space
 from ..space.lookup import find_genotype, find_space
 from ..tasks.task import Task
 from ..train.measure import evaluate
-from ..train.retrain import RetrainProgram
+from ..train.retrain import RetrainProgram, discrete_network
 from .retrain import label_of
 from .running import loop_of, open_splits, run_folder, task_of
 from .space_config import keep
@@ -75,7 +75,8 @@ def run_retrain(
     with run_folder(config, "retrain", label_of(config, label), in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
-        program = RetrainProgram(config, space, genotype, splits, task, device, ranks)
+        net, arguments = discrete_network(config, space, genotype, splits.info, task)
+        program = RetrainProgram(config, net, splits, task, device, ranks)
         loop = loop_of(program, config, run, ranks)
         outcome = loop.run(until)
         if outcome.done:
@@ -89,14 +90,14 @@ def run_retrain(
             if run is not None and ranks.main:
                 keep(space, run.path)
                 genotype.save(run.genotype_path)
-                counts = {"parameters": _parameters(program.model), "arguments": program.arguments, "data": data}
+                counts = {"parameters": _parameters(program.model), "arguments": arguments, "data": data}
                 counts |= {"selects": task.selects, "seconds": outcome.seconds}
                 run.finish({"genotype": genotype.hash, "metrics": metrics, **counts})
         ranks.barrier()
         return Retrained(
             program.model,
             genotype,
-            program.arguments,
+            arguments,
             data,
             metrics,
             outcome.seconds,

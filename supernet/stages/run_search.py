@@ -9,17 +9,18 @@ import torch
 
 from ..config import SearchConfig
 from ..data.splits import Splits
-from ..errors import SupernetError
-from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
+from ..methods import Method
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
 from ..report.tensorboard import show_supernet
-from ..runtime.device import pick, seed_everything, versions
+from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
 from ..tasks.task import Task
+from ..train.phases import planned
 from ..train.search import SearchProgram
+from ..version import versions
 from .running import loop_of, open_splits, run_folder, task_of
 from .search import label_of
 from .space_config import configured, keep, label_of_own
@@ -59,7 +60,7 @@ def run_search(
     device = ranks.device(pick(config.device))
     label = label_of(config, label_of_own(space) if space is not None else label_of_space(config.space))
     space = space or configured(config.space)
-    _check_parts(config, space)
+    _check_parts(config)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits)
     with run_folder(config, "search", label, in_folder, ranks) as run:
@@ -89,20 +90,12 @@ def run_search(
         )
 
 
-def _check_parts(config: SearchConfig, space: Space) -> None:
-    """Unknown names are refused before a run folder is made."""
-    method = config.method
-    for registry, part in ((RELAXATIONS, method.relaxation), (HYPERGRADIENTS, method.hypergradient)):
-        registry.check(part)
-    if method.discretiser:
-        DISCRETISERS.check(method.discretiser)
+def _check_parts(config: SearchConfig) -> None:
+    """Unknown names, and parts that do not go together, are refused before a run folder is made."""
+    planned(config, Method(config.method))
     executor = make_executor(config.executor)
     if isinstance(executor, Fused):
         executor.check(torch.empty(1, device=pick(config.device)))
-    if method.discretiser not in (None, space.projection):
-        raise SupernetError(
-            f"method.discretiser={method.discretiser} does not fit space {space.name!r}; use {space.projection} or null"
-        )
 
 
 def _main_versions() -> dict[str, Any]:

@@ -82,4 +82,4 @@ def loop_of(
     """The loop over `program`, which lives in the folder `run`, or only in memory."""
     if run is not None and ranks.main:
         log.info("run folder: %s", run.path)
-    return Loop(program, config.epochs, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)
+    return Loop(program, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)

@@ -6,7 +6,7 @@ from pathlib import Path
 from .. import files
 from ..config import SpaceConfig
 from ..errors import SupernetError
-from ..space import SPACES, Space, get_space
+from ..space import SPACES, Space, TopKCells, get_space
 from ..space.form import space_file, write_space
 from ..space.lookup import SPACE_FILE
 
@@ -34,7 +34,8 @@ def label_of(config: SpaceConfig) -> str | None:
 def label_of_own(space: Space) -> str:
     """Names a space that was handed over by what it offers: the order of options decides what a column means."""
     tables = [(table.name, table.rows, table.columns) for table in space.tables]
-    offer = repr((space.version, space.args, space.projection, tables))
+    projection = f"top{space.k}" if isinstance(space, TopKCells) else "argmax"  # two spaces may differ in k alone
+    offer = repr((space.version, space.args, projection, tables))
     return f"{space.name}-{hashlib.sha256(offer.encode()).hexdigest()[:6]}"
 
 

@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,12 @@ from torch.nn import functional
 from ..errors import SupernetError
 from ..registry import Registry
 
-__all__ = ["TASKS", "ImageClassification", "Task", "add_sums"]
+__all__ = ["TASKS", "ImageClassification", "PhaseSums", "Sums", "Task", "add_sums", "progress_names"]
+
+Sums: TypeAlias = Mapping[str, Tensor]  # what a task counts over batches, as scalars
+PhaseSums: TypeAlias = Mapping[str, Sums]  # phase ("train", "alpha") -> sums
+
+SHORT = {"top1": "acc"}  # a metric's word where its name is too long for the progress line
 
 TASKS: Registry[type[Any]] = Registry("task")
 TASKS.lazy("next_character", "supernet.tasks.sequence")
@@ -56,6 +61,11 @@ class Task(Protocol):
 def add_sums(total: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Two results of `Task.sums` as one; an empty `total` begins. Counts are int64, so they add up exactly."""
     return {key: value + total[key] if total else value for key, value in more.items()}
+
+
+def progress_names(task: Task) -> dict[str, str]:
+    """What of a training the progress line shows: the metric of a row of the log -> its short word."""
+    return {"train/loss": "loss", f"train/{task.selects}": SHORT.get(task.selects, task.selects)}
 
 
 @TASKS.register("classification")

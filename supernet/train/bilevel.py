@@ -1,38 +1,44 @@
 """One bilevel step: alphas learn from their batch, then weights from theirs (DARTS, arXiv:1806.09055).
 
     1  alpha  <-  Adam(alpha, hypergradient of L_val)         no weight gradient unless the estimate needs it
-    2  w      <-  SGD(w, clip(grad_w L_tr(w, alpha)))         no alpha gradient
+    2  w      <-  SGD(w, clip(grad_w L_train(w, alpha)))      no alpha gradient
 
-Running statistics of batch norm follow the second half only. Between `prepare` and its return a step takes nothing from
-the host and changes its state in place, so that `captured.py` can run it as one CUDA graph.
+A method's parts enter at fixed places of the two halves; `method.order` may turn them round. Running statistics of
+batch norm follow the weights' half only. Between `prepare` and its return a step takes nothing from the host and
+changes its state in place, so that `captured.py` can run it as one CUDA graph.
 """
+# E edges, O operations, B batch
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
-from ..methods import HYPERGRADIENTS, RELAXATIONS, Hypergradient, Problem
-from ..methods.hypergradient import batch_norms, frozen_statistics
-from ..methods.hypergradient.problem import frozen
-from ..methods.part import Part
+from ..methods import Clock, Method, Problem
+from ..methods.noise import Half
+from ..methods.optimizers import load_into, set_lr, sgd
+from ..methods.problem import BatchName
 from ..network import Supernet
+from ..network.freezing import batch_norms, frozen, frozen_statistics
+from ..network.mixture import Mixture
 from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..tasks.task import Task
-from .optimizers import adam, load_into, set_lr, sgd
 
 __all__ = ["BilevelStep"]
+
+Batch = Sequence[Tensor]
 
 
 class BilevelStep:
     """Both optimisers and the parts of a method over one supernet.
 
     `lr(epoch)` anneals the weights' learning rate from `weights.lr` to `weights.min_lr` along a cosine over `epochs`.
+    `seed` is that of the method's counted noise, `phase` the number of the phase that the step belongs to.
     """
 
     def __init__(
@@ -40,153 +46,208 @@ class BilevelStep:
         net: Supernet,
         task: Task,
         *,
-        method: MethodConfig | None = None,
+        method: Method | MethodConfig | None = None,
         weights: WeightConfig | None = None,
         alphas: AlphaConfig | None = None,
         epochs: int = 50,
         amp: str = "off",
         guard: Guard | None = None,
         ranks: Ranks | None = None,
+        seed: int = 0,
+        phase: int = 0,
     ) -> None:
-        method = method or MethodConfig()
-        self.net, self.task, self.epochs, self.amp = net, task, epochs, amp
+        self.net, self.task, self.epochs, self.amp, self.phase = net, task, epochs, amp, phase
         self.ranks = ranks or Ranks()
         self.weight_config, alpha_config = weights or WeightConfig(), alphas or AlphaConfig()
-        relaxation: Any = RELAXATIONS[method.relaxation]()
-        self.hypergradient: Hypergradient = HYPERGRADIENTS[method.hypergradient]()
-        self._trains = self.hypergradient.uses_training_batch
-        self.parts: dict[str, Part] = {"relaxation": relaxation, "hypergradient": self.hypergradient}  # type: ignore[dict-item]
-        net.relaxation = relaxation
+        self.method = method if isinstance(method, Method) else Method(method or MethodConfig())
+        self.method.bind(net, seed)
         # Looked for once: in the thousands of modules of a supernet that takes as long as an optimiser's step.
-        self.weights, self.alphas, self._norms = net.weights(), net.alphas(), batch_norms(net)
+        self.weights, self.alphas, self._norms = net.weights(), self.method.alphas(net), batch_norms(net)
         self.guard = guard or Guard(GuardConfig(skips=0), net, self.device)
-        if self.hypergradient.double_backward:
-            net.require_double_backward(method.hypergradient)
+        if who := self.method.double_backward:
+            net.require_double_backward(who)
         self.weight_optimizer: torch.optim.Optimizer = sgd(self.weights, self.weight_config)
-        self.alpha_optimizer: torch.optim.Optimizer = adam(self.alphas, alpha_config)
+        self.alpha_optimizer = self.method.alpha_optimiser.make(self.alphas, alpha_config)
 
     @property
     def device(self) -> torch.device:
         return self.alphas[0].device
+
+    def learning(self) -> None:
+        """Looks anew for what learns: some weights or alphas may have been frozen, or may learn again."""
+        self.weights = [w for w in self.net.weights() if w.requires_grad]
+        self.alphas = [a for a in self.method.alphas(self.net) if a.requires_grad]
 
     def lr(self, epoch: int) -> float:
         """The weights' learning rate in `epoch`, counted from 0."""
         low, high = self.weight_config.min_lr, self.weight_config.lr
         return low + (high - low) * (1 + cos(pi * epoch / self.epochs)) / 2
 
-    def __call__(self, train: Any, val: Any | None, epoch: int) -> dict[str, Mapping[str, Tensor]]:
+    def __call__(
+        self, train: Batch, val: Batch | None, epoch: int = 0, step: int = 0
+    ) -> dict[str, Mapping[str, Tensor]]:
         """One step on a batch for the weights and one for the alphas (None: the alphas rest).
 
-        Returns the task's sums over each batch, as {"train": ..., "alpha": ...}; they stay on the device. Either half
-        that the guard skips has zeros for sums.
+        Returns the task's sums over each batch, scalars, as {"train": ..., "alpha": ...}; they stay on the device.
+        Either half that the guard skips has zeros for sums.
         """
-        self.prepare(epoch)
+        self.prepare(epoch, step)
         return self.run(train, val)
 
-    def prepare(self, epoch: int) -> None:
-        """What the host tells the device before a step: the learning rate, into the tensor that is there."""
+    def clock(self, epoch: int, step: int) -> Clock:
+        """Where the search stands before step `step` of the run, in `epoch` since the weights were drawn."""
+        return Clock(step, epoch, self.epochs, self.phase)
+
+    def prepare(self, epoch: int, step: int = 0) -> None:
+        """What the host tells the device before a step, into places that are there: the rate, the parts' numbers."""
         set_lr(self.weight_optimizer, self.lr(epoch))
+        self.method.prepare(self.clock(epoch, step))
         if not self.net.training:
             self.net.train()
 
-    def run(self, train: Any, val: Any | None) -> dict[str, Mapping[str, Tensor]]:
-        """The step itself, after `prepare`."""
+    def run(self, train: Batch, val: Batch | None) -> dict[str, Mapping[str, Tensor]]:
+        """The step itself, after `prepare`; the sums are scalars."""
         self.guard.begin()
         sums: dict[str, Mapping[str, Tensor]] = {}
+        if self.method.config.order == "weight_first":
+            sums["train"] = self._weight_step(train)
         if val is not None:
             sums["alpha"] = self._alpha_step(train, val)
-        sums["train"] = self._weight_step(train)
+        if "train" not in sums:
+            sums["train"] = self._weight_step(train)
         return {"train": sums.pop("train"), **sums}
 
-    def _alpha_step(self, train: Any, val: Any) -> Mapping[str, Tensor]:
+    def problem(
+        self, half: Half, train: Batch, val: Batch | None = None, sums: dict[str, Tensor] | None = None
+    ) -> Problem:
+        """The bilevel problem on two batches, as one half of a step sees it; `sums` receives those of its first pass.
+
+        The alphas' half measures the validation batch, the weights' half the training batch.
+        """
+        measured: BatchName = "val" if half == "alphas" else "train"
+        repeatable = half == "alphas" and self.method.hypergradient.uses_training_batch
+        again = self._repeated() if repeatable else None
+
+        def run(name: BatchName, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
+            batch = train if name == "train" else val
+            if batch is None:
+                raise ValueError("the weights' half of a step has no validation batch")
+            if name == "train" and again is not None:
+                again()
+            outputs, targets = self._outputs(batch, self.method.mixture(self.net, half) if mixture is None else mixture)
+            if name == measured and sums is not None and not sums:
+                sums.update(self.task.sums(outputs.detach(), targets))
+            return outputs, targets
+
+        return Problem(
+            weights=self.weights,
+            alphas=self.alphas,
+            run=run,
+            criterion=lambda outputs, targets: self.task.loss(outputs, targets, training=True),
+            lr=self.weight_optimizer.param_groups[0]["lr"],
+            momentum=self.weight_config.momentum,
+            weight_decay=self.weight_config.weight_decay,
+            momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.weights],
+            reduce=self.ranks.mean if self.ranks.world > 1 else None,
+            mixture=lambda: self.method.mixture(self.net, half),
+        )
+
+    def _alpha_step(self, train: Batch, val: Batch) -> Mapping[str, Tensor]:
         loss, gradients, sums = self.alpha_gradients(train, val)
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             # In the alphas' type and memory layout: the fused optimiser takes no other.
             alpha.grad = torch.empty_like(alpha).copy_(gradient)
         sums = self.guard.update("alphas", self.alpha_optimizer, loss, self.guard.norm(gradients), sums)
         self.alpha_optimizer.zero_grad(set_to_none=True)
+        self.method.alpha_optimiser.after_step(self.alphas)
         return sums
 
-    def alpha_gradients(self, train: Any, val: Any) -> tuple[Tensor, list[Tensor], Mapping[str, Tensor]]:
-        """The validation loss, the gradient that the alphas' optimiser takes, and the sums over `val`."""
+    def alpha_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, list[Tensor], Mapping[str, Tensor]]:
+        """The validation loss, the gradients [E, O] that the alphas' optimiser takes, and the sums over `val`."""
         sums: dict[str, Tensor] = {}
-
-        def val_loss() -> Tensor:
-            loss, found = self._loss(val)
-            sums.update(found)
-            return loss
-
-        problem = Problem(
-            weights=self.weights,
-            alphas=self.alphas,
-            train_loss=self._repeatable(train) if self._trains else lambda: self._loss(train, measure=False)[0],
-            val_loss=val_loss,
-            lr=self.weight_optimizer.param_groups[0]["lr"],
-            momentum=self.weight_config.momentum,
-            weight_decay=self.weight_config.weight_decay,
-            momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.weights],
-            reduce=self.ranks.mean if self.ranks.world > 1 else None,
-        )
+        problem = self.problem("alphas", train, val, sums)
         with frozen_statistics(self.net, self._norms):
-            estimate = self.hypergradient(problem)
-        return estimate.val_loss, estimate.total, sums
+            estimate = self.method.hypergradient(problem)
+            gradients = estimate.total
+            for regulariser in self.method.regularisers:
+                more = regulariser.alphas(problem)
+                gradients = gradients if more is None else list(torch._foreach_add(gradients, list(more)))
+        return estimate.val_loss, gradients, sums
 
-    def _weight_step(self, train: Any) -> Mapping[str, Tensor]:
-        loss, found = self.weight_gradients(train)
+    def _weight_step(self, train: Batch) -> Mapping[str, Tensor]:
+        problem, loss, sums = self._weight_half(train)
         loss = self.ranks.mean_gradients(self.weights, loss)
+        for gradient_filter in self.method.filters:
+            gradient_filter(problem)
         norm = self.guard.clip(self.weights, self.weight_config.clip)
-        sums = self.guard.update("weights", self.weight_optimizer, loss, norm, found)
+        for part in self.method.after_update:
+            part.before(problem)
+        sums = self.guard.update("weights", self.weight_optimizer, loss, norm, sums)
+        for part in self.method.after_update:
+            part(problem)
         self.weight_optimizer.zero_grad(set_to_none=True)
         return sums
 
-    def weight_gradients(self, train: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The training loss and the sums over `train`; the gradients are left in the weights."""
-        with frozen(self.alphas):
-            loss, sums = self._loss(train)
-            loss.backward()
+    def weight_gradients(self, train: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The training loss and the sums over `train`, scalars; the gradients are left in the weights."""
+        _, loss, sums = self._weight_half(train)
         return loss, sums
 
-    def _repeatable(self, batch: Any) -> Callable[[], Tensor]:
-        """The loss on `batch`, the same function at every call of this step: dropout repeats its draws.
+    def _weight_half(self, train: Batch) -> tuple[Problem, Tensor, Mapping[str, Tensor]]:
+        sums: dict[str, Tensor] = {}
+        problem = self.problem("weights", train, sums=sums)
+        with frozen(self.alphas):
+            mixture = None if self.method.perturbation is None else self.method.perturbed(self.net, problem)
+            loss = problem.loss("train", mixture)
+            loss.backward()
+        problem = replace(problem, value=loss.detach())
+        for regulariser in self.method.regularisers:
+            self._add(regulariser.weights(problem))
+        return problem, loss, sums
+
+    @torch.no_grad()
+    def _add(self, gradients: Sequence[Tensor] | None) -> None:
+        """Adds to the weights' gradients."""
+        for w, more in zip(self.weights, gradients or (), strict=False):
+            w.grad = more if w.grad is None else w.grad.add_(more)
+
+    def _repeated(self) -> Callable[[], None] | None:
+        """Puts the generators back to where they are now, before each pass: dropout repeats its draws.
 
         Else the differences that second-order estimates take would be differences of masks.
         """
         device = self.device
         cuda = device.type == "cuda"
         if cuda and torch.cuda.is_current_stream_capturing():  # only where the network was seen to draw nothing
-            return lambda: self._loss(batch, measure=False)[0]
+            return None
         drawn = torch.get_rng_state(), torch.cuda.get_rng_state(device) if cuda else None
 
-        def loss() -> Tensor:
+        def again() -> None:
             torch.set_rng_state(drawn[0])
             if drawn[1] is not None:
                 torch.cuda.set_rng_state(drawn[1], device)
-            return self._loss(batch, measure=False)[0]
 
-        return loss
+        return again
 
-    def _loss(self, batch: Any, measure: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+    def _outputs(self, batch: Batch, mixture: Mixture) -> tuple[Tensor, Tensor]:
+        """(outputs [B, ...], targets [B, ...])"""
         inputs, targets = self.task.unpack(batch)
         with autocast(self.device, self.amp):
-            outputs = self.net(inputs)
-        if outputs.dtype == torch.bfloat16:
-            outputs = outputs.float()
-        loss = self.task.loss(outputs, targets, training=True)
-        return loss, self.task.sums(outputs.detach(), targets) if measure else {}
+            outputs = self.net(inputs, mixture)
+        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs, targets
 
-    def state_dict(self) -> dict[str, Any]:
-        """Network, both optimisers and every part."""
+    def state_dict(self) -> dict[str, object]:
+        """Network, both optimisers and the method's parts."""
         return {
             "net": self.net.state_dict(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
-            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "parts": dict(self.method.state_dict()),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Mapping[str, object]]) -> None:
         """Take over what `state_dict` gave, into the tensors that are there."""
         self.net.load_state_dict(state["net"])
         load_into(self.weight_optimizer, state["weight_optimizer"])
         load_into(self.alpha_optimizer, state["alpha_optimizer"])
-        for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
+        self.method.load(state["parts"])

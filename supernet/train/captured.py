@@ -21,13 +21,12 @@ from ..errors import SupernetError, unknown
 from ..runs.state import rng_state
 from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
 from ..runtime.host_reads import HostReads
+from ..tasks.task import PhaseSums
 from .bilevel import BilevelStep
 
 __all__ = ["CapturedStep"]
 
 log = logging.getLogger(__name__)
-
-Sums = dict[str, Mapping[str, Tensor]]
 
 
 class CapturedStep:
@@ -51,25 +50,22 @@ class CapturedStep:
         self._graphs = graphs
         if self.why_not is None and graphs is None:
             self._graphs = CudaGraphs(self.device)
-        elif self.why_not is not None and capture != "off" and self.device.type == "cuda":
+        # A graph cannot wait for a draw; on a processor the host may, and then runs only what was drawn.
+        step.method.gates_on_device = self.why_not is None or self.device.type != "cpu"
+        if self.why_not is not None and capture != "off" and self.device.type == "cuda":
             log.info("steps run without a CUDA graph: %s", self.why_not)
-
-    @property
-    def warm_up(self) -> int:
-        """How many steps on batches of one form come before the captured ones."""
-        return self.WARM_UP
 
     @property
     def captured(self) -> bool:
         """Whether some form of step has its graph."""
         return any(form.graph is not None for form in self._forms.values())
 
-    def __call__(self, train: Any, val: Any | None, epoch: int, number: int) -> Sums:
+    def __call__(self, train: Any, val: Any | None, epoch: int, number: int) -> PhaseSums:
         """Step `number` of a run, on a batch for the weights and one for the alphas (None: the alphas rest).
 
         The batches' tensors are on the device. Returns the task's sums, as `BilevelStep` does.
         """
-        self.step.prepare(epoch)
+        self.step.prepare(epoch, number)
         self.guard.at(number)
         form = self._form(train, val) if self.why_not is None else None
         if form is None or self._graphs is None:
@@ -118,7 +114,7 @@ class CapturedStep:
             self._leave(reads.seen[0])
         elif host:
             self._leave("the network draws random numbers on the host")
-        elif device and self.step.hypergradient.uses_training_batch:
+        elif device and self.step.method.hypergradient.uses_training_batch:
             self._leave("second-order differences repeat the network's random draws, which a graph does not")
 
     def _capture(self, form: "_Form", graphs: Graphs, train: Any, val: Any | None) -> bool:
@@ -164,8 +160,10 @@ def _why_not(step: BilevelStep, graphs: Graphs | None) -> str | None:
         return f"there are no CUDA graphs on the device {step.device.type}"
     if step.ranks.world > 1:
         return "several ranks average their gradients"
-    if step.hypergradient.double_backward:
+    if step.method.double_backward:
         return "the hypergradient differentiates twice"
+    if step.method.stays_out:
+        return step.method.stays_out
     if step.guard.waits and step.guard.on:
         return "the guard reads each step's flag on the host"
     fused = all(optimizer.defaults.get("fused") for optimizer in (step.weight_optimizer, step.alpha_optimizer))

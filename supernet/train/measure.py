@@ -1,6 +1,6 @@
 """Measuring a network: on a loader, without gradients and in evaluation mode, and by the sums of its training steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,15 +14,25 @@ __all__ = ["evaluate", "phase_metrics"]
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, task: Task, batches: Iterable[Any], ranks: Ranks | None = None) -> dict[str, float]:
-    """The task's metrics over all batches, those of all `ranks`; the network is left in the mode it was in."""
+def evaluate(
+    net: nn.Module,
+    task: Task,
+    batches: Iterable[Any],
+    ranks: Ranks | None = None,
+    outputs: Callable[[Any], Tensor] | None = None,
+) -> dict[str, float]:
+    """The task's metrics over all batches, those of all `ranks`; the network is left in the mode it was in.
+
+    `outputs` gives the network's outputs [B, ...] of inputs [B, ...] in another way than calling it.
+    """
+    outputs = net if outputs is None else outputs
     training = net.training
     net.eval()
     sums: dict[str, Tensor] = {}
     try:
         for batch in batches:
             inputs, targets = task.unpack(batch)
-            sums = add_sums(sums, task.sums(net(inputs).float(), targets))
+            sums = add_sums(sums, task.sums(outputs(inputs).float(), targets))
     finally:
         net.train(training)
     return task.metrics((ranks or Ranks()).total({"": sums})[""])

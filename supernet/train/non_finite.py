@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NumbersError
-from ..methods.hypergradient import frozen_statistics
+from ..network.freezing import frozen_statistics
 from ..runtime.guard import Guard, non_finite
 
 __all__ = ["refused", "stop", "trace"]

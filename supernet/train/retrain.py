@@ -6,22 +6,18 @@ epochs, an auxiliary loss of weight 0.4, clipping at 5. Selection reads validati
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from timm.data import Mixup, create_transform
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from ..config import RecipeConfig, RetrainConfig
-from ..data.loader import CountedLoader, EvalLoader
+from ..config import RetrainConfig
+from ..data.loader import Batch, CountedLoader, EvalLoader
 from ..data.resident import Residents
-from ..data.sources import ImageInfo, View
+from ..data.sources import ImageInfo
 from ..data.splits import Splits
-from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
 from ..network.cell_classifier import Classifier
 from ..network.macro import macro_of
@@ -33,38 +29,30 @@ from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
 from ..tasks.task import Task
 from .compatibility import check_fits, fit_arguments
-from .measure import evaluate, phase_metrics
-from .non_finite import refused, stop
+from .measure import evaluate
+from .program import TrainingProgram
+from .recipe import check_recipe, mixup_of, optimizer_of, scheduler_of, transformed
 
-__all__ = ["RetrainProgram", "selected_weights"]
-
-# Those of timm that are functions of the number of updates: "plateau" has a state that would have to be saved.
-SCHEDULES = ("cosine", "tanh", "step", "poly")
-_OFF = {"mixup": 0, "cutmix": 0, "auto_augment": "null"}
+__all__ = ["RetrainProgram", "discrete_network"]
 
 
-class RetrainProgram:
-    """Trains on the training part, selects on the validation part; with none of the latter the last epoch counts."""
+class RetrainProgram(TrainingProgram):
+    """Trains a network on the training part, selects on the validation part; without that the last epoch counts."""
 
     stage = "retrain"
 
     def __init__(
         self,
         config: RetrainConfig,
-        space: Space,
-        genotype: Genotype,
+        net: nn.Module,
         splits: Splits,
         task: Task,
         device: torch.device,
         ranks: Ranks | None = None,
     ) -> None:
-        self.config, self.recipe, self.task, self.device = config, config.recipe, task, device
-        self.space, self.genotype, self.ranks = space, genotype, ranks or Ranks()
-        discrete = macro_of(space).discrete
-        self.arguments = fit_arguments(discrete, config.network, splits.info, task)
-        if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
-            self.arguments = {"auxiliary": True, **self.arguments}
-        self.net = build_from(space, genotype, seed=config.seed, **self.arguments).to(device)
+        super().__init__(config.seed, task, device, ranks)
+        self.config, self.recipe = config, config.recipe
+        self.net = net.to(device)
         speed = config.speed
         forms = {"channels_last": speed.channels_last, "fused": speed.fused, "compiled": speed.compile}
         self.fast = Fast(self.net, device, amp=config.amp, **forms)
@@ -72,76 +60,16 @@ class RetrainProgram:
         check_fits(self.net, task, train, device)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "workers": config.data.workers}
         shared |= {"share": self.ranks.share, "device": device}
-        _check_recipe(config.recipe, splits.info)
-        view = self._transformed(train, splits.info)
+        check_recipe(config.recipe, splits.info)
+        view = transformed(train, splits.info, config.recipe)
         residents = Residents(device, config.data.resident)
         self.train = CountedLoader(view, stream="retrain", seed=config.seed, resident=residents.of(view), **shared)
         self.val = EvalLoader(val, resident=residents.of(val), **shared) if val else None
-        self.steps = len(self.train)
         self.guard = Guard(config.guard, self.net, device)
-        self.optimizer = self._optimizer()
-        self.scheduler = self._scheduler()
+        self.optimizer = optimizer_of(self.net, self.recipe)
+        self.scheduler = scheduler_of(self.optimizer, self.recipe, config.epochs, self.steps)
         self.ema = ModelEmaV3(self.net, decay=self.recipe.ema, use_warmup=True) if self.recipe.ema else None
-        self.mixup = _mixup(self.recipe, task.outputs, config.batch_size)
-
-    def _transformed(self, view: View, info: ImageInfo) -> View:
-        if not self.recipe.auto_augment:
-            return view
-        size = (info.in_chans, info.image_size, info.image_size)
-        if info.in_chans != 3 or not info.mean:
-            raise SupernetError(
-                "recipe.auto_augment needs RGB images with a mean and deviation: set data.in_chans=3, or give arrays "
-                "with augment=Augment(mean=..., std=...), or leave it out"
-            )
-        transform = create_transform(
-            size,
-            is_training=True,
-            auto_augment=self.recipe.auto_augment,
-            mean=info.mean,
-            std=info.std,
-            scale=(0.35, 1.0),
-            hflip=0.5 if view.augment.flip else 0.0,  # mirrored digits are other digits
-        )
-        return view.with_transform(transform)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        recipe = self.recipe
-        try:
-            return create_optimizer_v2(
-                self.net,
-                opt=recipe.opt,
-                lr=recipe.lr,
-                weight_decay=recipe.weight_decay,
-                momentum=recipe.momentum,
-                filter_bias_and_bn=recipe.filter_bias_and_bn,
-                layer_decay=recipe.layer_decay,
-            )
-        except (AssertionError, ValueError) as error:
-            raise SupernetError(
-                f"recipe.opt={recipe.opt!r} is no optimiser of timm ({str(error)[:80]}); timm.optim.list_optimizers() "
-                "lists them"
-            ) from None
-
-    def _scheduler(self) -> Any:
-        recipe = self.recipe
-        if recipe.sched not in SCHEDULES:
-            raise SupernetError(unknown("schedule recipe.sched", recipe.sched, SCHEDULES))
-        try:
-            scheduler, _ = create_scheduler_v2(
-                self.optimizer,
-                sched=recipe.sched,
-                num_epochs=self.config.epochs,
-                min_lr=recipe.min_lr,
-                warmup_epochs=recipe.warmup_epochs,
-                warmup_lr=recipe.warmup_lr,
-                decay_rate=recipe.decay_rate,
-                decay_epochs=recipe.decay_epochs,
-                step_on_epochs=False,
-                updates_per_epoch=self.steps,
-            )
-        except (AssertionError, ValueError) as error:
-            raise SupernetError(f"recipe.sched={recipe.sched} with these settings: {str(error)[:200]}") from None
-        return scheduler
+        self.mixup = mixup_of(self.recipe, task.outputs, config.batch_size)
 
     def start(self) -> None:
         """Nothing beyond construction; ranks make sure that they begin alike."""
@@ -149,10 +77,7 @@ class RetrainProgram:
         if self.ema is not None:
             self.ranks.same_state(self.ema.module)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        return self.train.epoch(epoch, start)
-
-    def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+    def step(self, batch: Batch, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
         self.ranks.seed_step(self.config.seed, step)
         self.net.train()
         self.guard.begin()
@@ -166,10 +91,10 @@ class RetrainProgram:
         if self.ema is not None:
             self.ema.update(self.net, step=step)
         if self.guard.end(step):
-            raise self._stopped()
+            raise self.stopped()
         return {"train": sums}
 
-    def _gradients(self, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss and the sums over `batch`; the gradients are left in the parameters."""
         inputs, targets = self.task.unpack(batch)
         mixed = targets
@@ -186,32 +111,19 @@ class RetrainProgram:
             loss.backward()
         return loss, self.task.sums(logits.detach().float(), targets)
 
-    def check(self, step: int) -> None:
-        """Raises NumbersError where the state after `step` must not be saved."""
-        if self.guard.tripped():
-            raise self._stopped()
-        try:
-            self.guard.check(self.state_dict())
-        except NumbersError as error:
-            raise refused(error, self.config.seed, step, self._indices(step)) from None
-
-    def _stopped(self) -> NumbersError:
-        """Runs the last skipped batch again."""
-        step = self.guard.report()["step"]
+    def gradients_again(self, part: str, step: int) -> Callable[[], tuple[Tensor, Mapping[str, Tensor]]]:
         batch = next(self.train.epoch(*divmod(step, self.steps)))
 
         def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
             loss, _ = self._gradients(batch)
-            return loss, {name: p.grad for name, p in self.net.named_parameters() if p.grad is not None}
+            return loss, self.named_gradients()
 
-        return stop(self.guard, self.net, self.config.seed, self._indices(step), gradients)
+        return gradients
 
-    def _indices(self, step: int) -> list[int]:
-        epoch, number = divmod(step, self.steps)
-        return self.train.indices(epoch)[number].tolist()
-
-    def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-        return phase_metrics(self.task, sums)
+    @property
+    def epochs(self) -> int:
+        """As many as the configuration says."""
+        return self.config.epochs
 
     @property
     def model(self) -> nn.Module:
@@ -257,27 +169,12 @@ class RetrainProgram:
             self.val.close()
 
 
-def _check_recipe(recipe: RecipeConfig, info: ImageInfo) -> None:
-    """Drop path and the auxiliary head are left out where a network has none; what would change the data is refused."""
-    if info.task == ImageInfo.task:
-        return
-    for key in ("mixup", "cutmix", "auto_augment"):
-        if getattr(recipe, key):
-            raise SupernetError(
-                f"recipe.{key} is for images; data set {info.name!r} has none: recipe.{key}={_OFF[key]}"
-            )
-
-
-def _mixup(recipe: RecipeConfig, classes: int, batch_size: int) -> Any:
-    if not (recipe.mixup or recipe.cutmix):
-        return None
-    if batch_size % 2:
-        raise SupernetError(f"recipe.mixup and recipe.cutmix pair samples: batch_size={batch_size} must be even")
-    # Without smoothing here: the task smooths, and twice would be too much.
-    return Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=0.0, num_classes=classes)
-
-
-def selected_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """The weights that are measured and exported, in a `state` that `RetrainProgram.state_dict` gave: the average's."""
-    weights: Mapping[str, Tensor] = state.get("ema", state["net"])
-    return weights
+def discrete_network(
+    config: RetrainConfig, space: Space, genotype: Genotype, info: ImageInfo, task: Task
+) -> tuple[nn.Module, dict[str, Any]]:
+    """(the network of a genotype as `config` asks for it, fresh from its seed; its arguments)"""
+    discrete = macro_of(space).discrete
+    arguments = fit_arguments(discrete, config.network, info, task)
+    if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
+        arguments = {"auxiliary": True, **arguments}
+    return build_from(space, genotype, seed=config.seed, **arguments), arguments

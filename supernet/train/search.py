@@ -1,41 +1,50 @@
-"""The stage `search`: train a supernet bilevel, measure it after each epoch, discretise it at the end."""
+"""The program of a search: train a supernet bilevel, measure it after each epoch, make the genotype.
 
+A search has one or more phases (methods/phase.py). Each ended epoch is measured and shown to the method's watchers,
+whose verdicts are carried out, and a phase that is over gives way to the next, all before the epoch is saved: so a
+run's position stays its step alone, and it resumes to the same bits.
+"""
 # E edges, O operations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import SearchConfig
-from ..data.loader import CountedLoader, CyclingLoader, EvalLoader
+from ..data.loader import Batch, CountedLoader, CyclingLoader, EvalLoader
 from ..data.resident import Residents
 from ..data.splits import Splits
-from ..errors import NumbersError, SupernetError
-from ..methods import DISCRETISERS, RELAXATIONS
-from ..network import Supernet, make_executor
+from ..methods import Method
+from ..methods.look import Ended, Look
+from ..methods.problem import BatchName, Problem
+from ..network import Supernet
 from ..network.entropy import entropies
-from ..network.macro import Body, macro_of
+from ..network.mixture import Mixture
 from ..runs.log import RunLog
 from ..runtime.device import autocast
-from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from ..space.space import Strengths
 from ..tasks.task import Task
-from .bilevel import BilevelStep
-from .captured import CapturedStep
-from .compatibility import check_fits, fit_arguments
-from .measure import evaluate, phase_metrics
-from .non_finite import refused, stop
+from .compatibility import check_fits
+from .course import Course
+from .measure import evaluate
+from .phases import Phases, planned
+from .program import TrainingProgram
 
-__all__ = ["SearchProgram", "strengths_of"]
+__all__ = ["SearchProgram"]
+
+SKIP = "skip_connect"
+Show = Callable[[RunLog, int, Supernet, Genotype], None]
 
 
-class SearchProgram:
-    """Weights learn from one part of the training split and alphas from the other; the test split stays closed."""
+class SearchProgram(TrainingProgram):
+    """Weights learn from one part of the training split and alphas from the other; the test split stays closed.
+
+    `show` draws the network and its genotype into the log, where something is to be seen.
+    """
 
     stage = "search"
 
@@ -47,137 +56,167 @@ class SearchProgram:
         task: Task,
         device: torch.device,
         ranks: Ranks | None = None,
-        *,
-        show: Callable[[RunLog, int, Supernet, Genotype], None] | None = None,
+        show: Show | None = None,
     ) -> None:
-        """`show(run_log, step, net, genotype)` draws the search so far; None: nothing is drawn."""
-        self._show = show
-        self.config, self.space, self.task, self.device = config, space, task, device
-        self.ranks = ranks or Ranks()
-        arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
-        self.net = Supernet(space, executor=config.executor, seed=config.seed, **arguments).to(device)
-        self.discretiser = DISCRETISERS[config.method.discretiser or space.projection]()
-        self.guard = Guard(config.guard, self.net, device)
-        self.bilevel = BilevelStep(
-            self.net,
-            task,
-            method=config.method,
-            weights=config.weights,
-            alphas=config.alphas,
-            epochs=config.epochs,
-            amp=config.amp,
-            guard=self.guard,
-            ranks=self.ranks,
-        )
-        self.stepper = CapturedStep(self.bilevel, capture=config.capture)
+        super().__init__(config.seed, task, device, ranks)
+        self.config, self.space = config, space
+        method = Method(config.method)
+        self.phases = Phases(config, space, splits.info, task, device, self.ranks, Course(planned(config, method)))
         for_weights, for_alphas = splits.for_search(config.alpha_share)
         check_fits(self.net, task, for_weights, device)
-        shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "workers": config.data.workers}
-        shared |= {"share": self.ranks.share, "device": device}
+        self._views = {"train": for_weights, "val": for_alphas}
+        share: dict[str, Any] = {"share": self.ranks.share, "device": device, "batch_size": config.batch_size}
+        self._shared = share | {"workers": config.data.workers}
         residents = Residents(device, config.data.resident)
-        self.train = CountedLoader(for_weights, stream="weights", resident=residents.of(for_weights), **shared)
-        shared["resident"] = residents.of(for_alphas)
-        self.alphas = CyclingLoader(CountedLoader(for_alphas, stream="alphas", **shared))
-        shared.pop("seed")
-        self.val = EvalLoader(for_alphas, **shared)
-        self.steps = len(self.train)
+        seeded = self._shared | {"seed": config.seed}
+        self.train = CountedLoader(for_weights, stream="weights", resident=residents.of(for_weights), **seeded)
+        self.alphas = CyclingLoader(
+            CountedLoader(for_alphas, stream="alphas", resident=residents.of(for_alphas), **seeded)
+        )
+        self.val = EvalLoader(for_alphas, resident=residents.of(for_alphas), **self._shared)
+        self._show = show
         self._drawn: Genotype | None = None
+
+    # The present phase's objects; a new phase may bring others.
+
+    @property
+    def net(self) -> Supernet:  # type: ignore[override]  # read here, and made by the phases
+        return self.phases.net
+
+    @property
+    def bilevel(self) -> Any:
+        return self.phases.bilevel
+
+    @property
+    def stepper(self) -> Any:
+        return self.phases.stepper
+
+    @property
+    def guard(self) -> Any:  # type: ignore[override]
+        return self.phases.guard
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the run in all, as planned now: verdicts may change it."""
+        return self.phases.course.epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether a verdict has ended the search."""
+        return self.phases.over
 
     def start(self) -> None:
         """Weights and alphas are drawn from the seed on construction; ranks make sure of it."""
         self.ranks.same_state(self.net)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        return self.train.epoch(epoch, start)
-
-    def step(self, batch: Any, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+    def step(self, batch: Batch, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+        """One step on a batch for the weights, and one for the alphas where they learn; the sums are scalars."""
         self.ranks.seed_step(self.config.seed, step)
-        learns = epoch >= self.config.method.warmup_epochs
-        sums = self.stepper(batch, self.alphas.at(step) if learns else None, epoch, step)
+        learns = self.phases.alphas_learn(step)
+        sums = self.stepper(batch, self.alphas.at(step) if learns else None, self.phases.epoch(epoch), step)
         if self.guard.look(step):
-            raise self._stopped()
+            raise self.stopped()
         return sums
 
-    def check(self, step: int) -> None:
-        """Raises NumbersError where the state after `step` must not be saved."""
-        if self.guard.tripped():
-            raise self._stopped()
-        try:
-            self.guard.check(self.state_dict())
-        except NumbersError as error:
-            raise refused(error, self.config.seed, step, self._indices("weights", step)) from None
-
-    def _stopped(self) -> NumbersError:
-        """Runs the last skipped batch again, with the executor whose modules can be watched."""
-        told = self.guard.report()
-        part, step = told["part"], told["step"]
-        body = cast(Body, self.net.body)
-        if body.executor is not None:
-            body.executor = make_executor("reference")
+    def gradients_again(self, part: str, step: int) -> Callable[[], tuple[Tensor, Mapping[str, Tensor]]]:
+        """With the executor whose modules can be watched."""
         train = next(self.train.epoch(*divmod(step, self.steps)))
+        self.bilevel.prepare(self.phases.epoch(step // self.steps), step)
 
         def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
-            if part == "alphas":
-                loss, found, _ = self.bilevel.alpha_gradients(train, self.alphas.at(step))
-                return loss, {f"alpha.{name}": g for name, g in zip(self.net.alpha, found, strict=True)}
-            loss, _ = self.bilevel.weight_gradients(train)
-            return loss, {name: p.grad for name, p in self.net.named_parameters() if p.grad is not None}
+            with self.net.executing("reference"):
+                if part == "alphas":
+                    loss, found, _ = self.bilevel.alpha_gradients(train, self.alphas.at(step))
+                    return loss, {f"alpha.{name}": g for name, g in zip(self.net.alpha, found, strict=False)}
+                loss, _ = self.bilevel.weight_gradients(train)
+                return loss, self.named_gradients()
 
-        return stop(self.guard, self.net, self.config.seed, self._indices(part, step), gradients)
+        return gradients
 
-    def _indices(self, part: str, step: int) -> list[int]:
+    def indices(self, part: str, step: int) -> list[int]:
         loader = self.train if part == "weights" else self.alphas.loader
         epoch, number = divmod(step, len(loader))
         return loader.indices(epoch)[number].tolist()
 
-    def metrics(self, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-        return phase_metrics(self.task, sums)
-
     def end_epoch(self, epoch: int) -> dict[str, Any]:
-        """Validation on the alphas' part, entropies and shares of skips, and the present genotype's hash."""
+        """Validation on the alphas' part, entropies, shares of skips, the genotype's hash; then what follows of it."""
         self.ranks.same_buffers(self.net)
-        with autocast(self.device, self.config.amp):
-            val = evaluate(self.net, self.task, self.val, self.ranks)
-        found: dict[str, Any] = {f"val/{name}": value for name, value in val.items()}
-        mixing = {name: p_EO.detach() for name, p_EO in self.net.mixing().items()}
-        # Of the whole space: nested decisions count as often as they are open.
-        found["alpha/entropy"], each = entropies(self.space, mixing)
-        for table in self.space.tables:
-            p_EO = mixing[table.name]
-            found[f"alpha/entropy/{table.name}"] = each[table.name]
-            if "skip_connect" in table.columns:
-                found[f"alpha/skip_share/{table.name}"] = float(p_EO[:, table.columns.index("skip_connect")].mean())
+        metrics: dict[str, Any] = {f"val/{name}": value for name, value in self.measure().items()}
         genotype = self.genotype()
         self.ranks.assert_equal("the genotype", genotype.hash)
-        ops = [name for row in self._taken(genotype).values() for name in row]
-        found["genotype/skip_share"] = sum(op == "skip_connect" for op in ops) / max(len(ops), 1)
-        found["genotype/hash"] = genotype.hash
-        found["lr"] = self.bilevel.lr(epoch)
-        return found
+        metrics |= self._described(genotype)
+        metrics["lr"] = self.bilevel.lr(self.phases.epoch(epoch))
+        ended = self.phases.end_epoch(lambda history: self._look(epoch, metrics, genotype, history), epoch)
+        return metrics | ended
 
-    def _taken(self, genotype: Genotype) -> dict[str, list[str]]:
+    @torch.no_grad()
+    def _described(self, genotype: Genotype) -> dict[str, Any]:
+        """How undecided the alphas are, and how much of them and of the genotype is skips."""
+        described: dict[str, Any] = {}
+        mixing = self.phases.method.relaxed(self.net)
+        # Of the whole space: nested decisions count as often as they are open.
+        described["alpha/entropy"], each = entropies(self.space, mixing)
+        for table in self.space.tables:
+            described[f"alpha/entropy/{table.name}"] = each[table.name]
+            if SKIP in table.columns:
+                share = mixing[table.name][:, table.columns.index(SKIP)].mean()
+                described[f"alpha/skip_share/{table.name}"] = float(share)
+        names = [name for row in self._operations(genotype).values() for name in row]
+        described["genotype/skip_share"] = names.count(SKIP) / max(len(names), 1)
+        described["genotype/hash"] = genotype.hash
+        return described
+
+    def _operations(self, genotype: Genotype) -> dict[str, list[str]]:
+        """The operations that a genotype runs, by table."""
         tables = {table.name: table for table in self.space.tables}
         return {
-            name: [tables[name].columns[column] for _, column in taken]
-            for name, taken in self.space.active(genotype).items()
+            name: [tables[name].columns[column] for _, column in places]
+            for name, places in self.space.active(genotype).items()
             if name in tables
         }
 
+    def measure(self, mixture: Mixture | None = None) -> dict[str, float]:
+        """The task's metrics on the alphas' part, in evaluation mode, under `mixture` where one is given."""
+        net = self.net if mixture is None else lambda x: self.net(x, mixture)
+        with autocast(self.device, self.config.amp):
+            return evaluate(self.net, self.task, self.val, self.ranks, outputs=net)
+
+    def _look(self, epoch: int, metrics: Mapping[str, Any], genotype: Genotype, history: Sequence[Ended]) -> Look:
+        def loaders(name: BatchName) -> Iterable[Batch]:
+            return self.val if name == "val" else EvalLoader(self._views["train"], **self._shared)
+
+        def problem(train: Sequence[Tensor], val: Sequence[Tensor]) -> Problem:
+            return self.bilevel.problem("alphas", train, val)
+
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        return Look(
+            net=self.net,
+            clock=self.bilevel.clock(self.phases.epoch(epoch), (epoch + 1) * self.steps),
+            metrics=numbers,
+            genotype=genotype,
+            history=[*history, Ended(epoch, genotype, numbers)],
+            loaders=loaders,
+            measure=self.measure,
+            problem=problem,
+            selects=f"val/{self.task.selects}",
+            maximise=self.task.maximise,
+        )
+
     def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+        """By the task's metric on the alphas' part; the earlier of equals."""
         key = f"val/{self.task.selects}"
         return best is None or ((metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key])
 
     def show(self, run_log: RunLog, step: int, epoch: int) -> None:
         """Draw the cells when the genotype has changed, and always at the end."""
         genotype = self.genotype()
-        if genotype != self._drawn or epoch + 1 == self.config.epochs:
-            if self._show is not None:
-                self._show(run_log, step, self.net, genotype)
+        if self._show is not None and (genotype != self._drawn or epoch + 1 == self.epochs):
+            self._show(run_log, step, self.net, genotype)
             self._drawn = genotype
 
     def genotype(self) -> Genotype:
-        """What the discretiser makes of the present state."""
-        return self.discretiser(self.net)
+        """What the method's selector makes of the present state, or what a verdict has decided."""
+        return self.phases.genotype()
 
     def result(self, metrics: Mapping[str, Any], versions: Mapping[str, Any]) -> Genotype:
         """The genotype with where it came from."""
@@ -191,39 +230,14 @@ class SearchProgram:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "bilevel": self.bilevel.state_dict(),
-            "discretiser": self.discretiser.state_dict(),  # type: ignore[attr-defined]
-            "guard": self.guard.state_dict(),
-        }
+        """The step's tensors, the guard's counts, and where the phases stand."""
+        return self.phases.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.bilevel.load_state_dict(state["bilevel"])
-        self.discretiser.load_state_dict(state["discretiser"])  # type: ignore[attr-defined]
-        self.guard.load_state_dict(state["guard"])
-        self.stepper.reset()  # a part's state may have come to lie in other places
+        """Takes over what `state_dict` gave; the network is made anew where it stands in another phase."""
+        self.phases.load_state_dict(state)
 
     def close(self) -> None:
         self.train.close()
         self.alphas.close()
         self.val.close()
-
-
-def strengths_of(state: Mapping[str, Any], config: Mapping[str, Any], space: Space) -> Strengths:
-    """The mixing weights, {table name: [E][O]}, in a `state` that `SearchProgram.state_dict` gave.
-
-    `config` is the stored configuration of its run, in plain values. Raises SupernetError where the state is not that
-    of a search, or of one of another space; its text goes on from "the run X ".
-    """
-    if "bilevel" not in state:
-        raise SupernetError("has no alphas: it is no search")
-    bilevel = state["bilevel"]
-    relaxation: Any = RELAXATIONS[config["method"]["relaxation"]]()
-    relaxation.load_state_dict(bilevel.get("parts", {}).get("relaxation", {}))
-    strengths = {}
-    for table in space.tables:
-        alpha_EO = bilevel["net"].get(f"alpha.{table.name}")
-        if alpha_EO is None or tuple(alpha_EO.shape) != table.shape:
-            raise SupernetError(f"is of another space: it has no alphas {table.shape} called {table.name!r}")
-        strengths[table.name] = relaxation(alpha_EO.masked_fill(~torch.tensor(table.mask), float("-inf"))).tolist()
-    return strengths

@@ -1,4 +1,4 @@
-"""Hostile genotypes, space files and command lines, 500 (10,000 in the long run): accepted, or one line of error.
+"""Hostile genotypes, space files and command lines, 250 (10,000 in the long run): accepted, or one line of error.
 
 Each in at most 2 s of the processor and 200 MB, and nothing in it is executed: watched.py says how that is seen.
 """
@@ -92,19 +92,19 @@ def parts(short: int, long: int, times: int) -> list[object]:
     return [(short, 0), *(pytest.param((long, seed), marks=pytest.mark.long) for seed in range(times))]
 
 
-@pytest.mark.parametrize("part", parts(180, 425, 10))
+@pytest.mark.parametrize("part", parts(90, 425, 10))
 def test_genotypes(part: tuple[int, int], folder: Path) -> None:
     good = [hostile.json.dumps(one).encode() for one in hostile.good_genotypes(small=True).values()][::3]
     check_files(read_genotype, hostile.genotypes(*part), good, folder, part[0])
 
 
-@pytest.mark.parametrize("part", parts(290, 425, 10))
+@pytest.mark.parametrize("part", parts(145, 425, 10))
 def test_space_files(part: tuple[int, int], folder: Path) -> None:
     good = [path.read_bytes() for path in sorted(hostile.FORMS.glob("*.yaml"))]
     check_files(read_space, hostile.space_files(*part), good, folder, part[0])
 
 
-@pytest.mark.parametrize("part", parts(30, 100, 20))
+@pytest.mark.parametrize("part", parts(15, 100, 20))
 def test_overrides(part: tuple[int, int], folder: Path) -> None:
     good = [["search", "data.limit=64"], ["retrain", "genotype=DARTS_V2"], ["search", "space=mobilenetv3_like"]]
     found, _, faults = watch(read_line, hostile.overrides(*part), good, folder)

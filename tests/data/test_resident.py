@@ -16,7 +16,7 @@ from supernet.data.splits import open_data
 from supernet.errors import SupernetError
 from supernet.runtime.host_reads import HostReads
 from supernet.stages.run_search import run_search
-from tests.runs.test_resume import TINY, same, search_config
+from tests.support.searches import TINY, same, search_config
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -190,14 +190,14 @@ def test_a_site_may_have_mixing_weights_of_its_own() -> None:
     """With equal values the same output; the gradients of the sites add up to those of the shared tables."""
     net = relaxed("darts")
     tables = {name: p.detach().requires_grad_() for name, p in net.mixing().items()}
-    own = [tables[site].detach().clone().requires_grad_() for site in net.body.sites]
+    own = tuple(tables[site].detach().clone().requires_grad_() for site in net.sites)
     x = images((8, 8))
-    together, apart = net(x, [tables[site] for site in net.body.sites]), net(x, own)
+    together, apart = net(x, net.mixture(tables)), net(x, net.mixture()._replace(p=own))
     close(apart, together)
     shared = torch.autograd.grad(together.square().sum(), list(tables.values()))
     each = torch.autograd.grad(apart.square().sum(), own)
     for name, g in zip(tables, shared, strict=True):
-        close(sum(e for e, site in zip(each, net.body.sites, strict=True) if site == name), g)
+        close(sum(e for e, site in zip(each, net.sites, strict=True) if site == name), g)
 
 
 @pytest.mark.parametrize("name", ["darts", "nasbench201", "nasnet", "s1", "s2", "s3", "s4"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from supernet.errors import SupernetError
 from supernet.methods import DISCRETISERS
-from supernet.network import Supernet, build
+from supernet.network import Mixture, Supernet, build
 from supernet.network.recurrent_cell import ACTIVATIONS, NORMS
 from supernet.space import EdgeCells, Genotype, get_space
 
@@ -124,7 +124,7 @@ def test_the_gradient_of_the_alphas_against_differences() -> None:
     net, x = relaxed(nodes=2), characters(2, 3)
 
     def value(alpha: Tensor) -> Tensor:
-        return net.body.run(x, [torch.softmax(alpha, -1)], [((True,) * 5,) * 3]).square().sum()  # type: ignore[operator]
+        return net.body.run(x, Mixture((torch.softmax(alpha, -1),), (((True,) * 5,) * 3,))).square().sum()
 
     alpha = net.alphas()[0].detach().clone().requires_grad_()
     assert torch.autograd.gradcheck(value, alpha)
@@ -150,7 +150,7 @@ def test_what_the_mask_leaves_out_is_not_computed(monkeypatch: pytest.MonkeyPatc
     for row, column in [(0, 1), (3, 2), (3, 4), (5, 2), (4, 0)]:
         mask[row][column] = True
     p = torch.softmax(net.alphas()[0].detach(), -1)
-    y = net.body.run(x, [p], [mask])  # type: ignore[operator]
+    y = net.body.run(x, Mixture((p,), (tuple(map(tuple, mask)),)))
     assert rows == {"tanh": 1, "relu": 2, "identity": 1}
     assert (y - oracle(net, x, (p * torch.tensor(mask)).tolist(), "none")).abs().max() <= 1e-9
 

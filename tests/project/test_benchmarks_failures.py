@@ -20,7 +20,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import formulations, gpu_suite, kernels, memory, scaling, step, timing, worker_process
+from benchmarks import gpu_suite
+from benchmarks.common import timing
+from benchmarks.common import worker as client
+from benchmarks.cost import memory
+from benchmarks.kernels import kernels
+from benchmarks.steps import formulations, scaling, step
 from supernet.errors import SupernetError
 
 TINY = {"part": "step", "device": "cpu", "channels": 2, "layers": 1, "batch": 2, "size": 8, "bf16": False, "threads": 1}
@@ -43,8 +48,8 @@ if name != 'torch':
 @pytest.fixture
 def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`reference` is never ready, `torch` ends and `cpu` hangs before they tell their memory."""
-    monkeypatch.setattr(worker_process, "WORKER", tmp_path / "worker.py")
-    worker_process.WORKER.write_text(WORKER, encoding="utf-8")
+    monkeypatch.setattr(client, "SCRIPT", tmp_path / "serve.py")
+    client.SCRIPT.write_text(WORKER, encoding="utf-8")
 
 
 def test_one_formulation_that_hangs_costs_only_its_row(workers: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,22 +83,21 @@ def test_a_prediction_that_fails_loses_no_measured_row(
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_worker_ends_with_the_process_that_started_it(root: Path, tmp_path: Path) -> None:
     """In the middle of a run too, where it does not see that nobody asks any more."""
-    script, running = tmp_path / "worker.py", tmp_path / "running"
+    script, running = tmp_path / "serve.py", tmp_path / "running"
     script.write_text(
-        "import runpy, sys, time\nfrom pathlib import Path\n"
+        "import runpy, sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\n"
         f"sys.path.insert(0, {str(root)!r})\n"
-        "from benchmarks import formulations\n"
         "def run():\n"
         f"    Path({str(running)!r}).touch()\n"
         "    time.sleep(100)\n"
-        "formulations.make = lambda settings: (run, 1)\n"
-        f"runpy.run_path({str(root / 'benchmarks' / 'worker.py')!r}, run_name='__main__')\n",
+        "sys.modules['benchmarks.steps.formulations'] = SimpleNamespace(make=lambda settings: (run, 1))\n"
+        f"runpy.run_path({str(root / 'benchmarks' / 'common' / 'serve.py')!r}, run_name='__main__')\n",
         encoding="utf-8",
     )
     code = (
-        "from pathlib import Path\nfrom benchmarks import worker_process\n"
-        f"worker_process.WORKER = Path({str(script)!r})\n"
-        f"worker = worker_process.Worker({TINY | {'name': 'torch'}})\n"
+        "from pathlib import Path\nfrom benchmarks.common import worker as client\n"
+        f"client.SCRIPT = Path({str(script)!r})\n"
+        f"worker = client.Worker({TINY | {'name': 'torch'}})\n"
         "print(worker.process.pid, flush=True)\nworker.wait(90)\nworker.run(90)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as parent:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import lines
+from benchmarks.project import lines
 
 SOURCE = '''"""A file's docstring
 of two lines."""
@@ -75,7 +75,7 @@ def result() -> dict[str, Any]:
 
 
 def test_our_column_is_that_of_the_sources(result: dict[str, Any]) -> None:
-    assert result["ours"] == lines.ours(), "count again: python benchmarks/lines.py --json"
+    assert result["ours"] == lines.ours(), "count again: python benchmarks/project/lines.py --json"
     assert list(result["ours"]) == list(lines.TITLES) and len(lines.TITLES) == 5
 
 
@@ -111,11 +111,11 @@ def test_a_peer_is_counted_again_in_a_checkout(tmp_path: Path, result: dict[str,
 
 def test_readme_shows_the_table(root: Path, result: dict[str, Any]) -> None:
     table = (root / "README.md").read_text().partition(lines.BEGIN)[2].partition(lines.END)[0]
-    assert table.strip() == lines.markdown(result), "write it again: python benchmarks/lines.py --json"
+    assert table.strip() == lines.markdown(result), "write it again: python benchmarks/project/lines.py --json"
 
 
 def test_the_script_needs_no_torch(root: Path, tmp_path: Path) -> None:
-    code = "import sys; from benchmarks import lines; lines.main(['--json', 'out']); assert 'torch' not in sys.modules"
+    code = "from benchmarks.project import lines; lines.main(['--json', 'out']); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -107,7 +107,8 @@ def test_another_package_named_ops_is_not_taken_for_ours(tmp_path: Path) -> None
     (site / "ops").mkdir(parents=True)
     (site / "ops" / "__init__.py").write_text("raise SystemExit('a stranger ran')")
     (site / "supernet").mkdir()
-    (site / "supernet" / "__init__.py").write_text((ROOT / "supernet" / "__init__.py").read_text(encoding="utf-8"))
+    for name in ("__init__.py", "version.py"):
+        (site / "supernet" / name).write_text((ROOT / "supernet" / name).read_text(encoding="utf-8"))
     code = f"""
 import sys
 sys.path.insert(0, {str(site)!r})

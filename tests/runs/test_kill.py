@@ -1,7 +1,7 @@
 """Runs that are killed anywhere, or told to stop anywhere, end with the bits of one that was left alone.
 
-benchmarks/survival.py does the killing: a process without threads that has loaded everything and forks a child for each
-run. Here it does a part of what it does at night.
+benchmarks/survival/survival.py does the killing: a process without threads that has loaded everything and forks a child
+for each run. Here it does a part of what it does at night.
 """
 
 import json
@@ -21,7 +21,7 @@ KILLS = max(20, len(METHODS))
 
 def survival(root: Path, folder: Path, *options: str) -> dict[str, Any]:
     """The results of the script, by their name."""
-    command = [sys.executable, str(root / "benchmarks" / "survival.py"), "--json", str(folder), *options]
+    command = [sys.executable, str(root / "benchmarks" / "survival" / "survival.py"), "--json", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     files = list(folder.glob("survival-*.json"))
     assert len(files) == 1, done.stderr

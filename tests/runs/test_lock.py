@@ -31,7 +31,7 @@ def flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 @pytest.fixture
 def trials(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(root)
-    from benchmarks import trials
+    from benchmarks.survival import trials
 
     return trials
 

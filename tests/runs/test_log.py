@@ -68,16 +68,6 @@ def test_rows_beyond_the_checkpoint_are_cut(tmp_path: Path, resume: int | None, 
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [*kept, 50]
 
 
-def test_due() -> None:
-    assert [step for step in range(1, 10) if RunLog.due(_every(3), step)] == [3, 6, 9]
-
-
-def _every(steps: int) -> RunLog:
-    log = RunLog.__new__(RunLog)
-    log.config = LogConfig(every=steps)
-    return log
-
-
 def _read(folder: Path, tag: str) -> list[tuple[int, float]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -99,22 +89,19 @@ def test_tensorboard_does_not_double_back(tmp_path: Path, resume: int | None) ->
     assert _read(tmp_path, "train/loss") == expected
 
 
-def test_figures_and_text(tmp_path: Path) -> None:
+def test_figures(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with RunLog(tmp_path, LogConfig()) as log:
         log.figure(3, "cell/normal", Figure(figsize=(2, 1), dpi=50))
-        log.text(3, "config", "seed: 1")
         log.flush()
     log.close()  # a second time does nothing
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     (image,) = events.Images("cell/normal")
     assert (image.step, image.width, image.height) == (3, 100, 50)
-    assert "config/text_summary" in events.Tags()["tensors"]
     with RunLog(tmp_path / "quiet", QUIET) as log:
         log.figure(3, "cell", Figure())
-        log.text(3, "config", "x")
 
 
 class _Terminal(io.StringIO):

@@ -15,7 +15,7 @@ from supernet import files
 from supernet.config import DataConfig, RetrainConfig, RunConfig, SearchConfig, WeightConfig
 from supernet.errors import SupernetError
 from supernet.runs.folder import RunFolder, data_label, identity
-from supernet.runtime.device import autocast, available, pick, seed_everything, synchronise, versions
+from supernet.runtime.device import autocast, available, pick, seed_everything, versions
 
 FREE = {
     "device", "capture", "data.root", "data.workers", "data.download", "data.resident", "genotype", "space.allow",
@@ -255,7 +255,6 @@ def test_device() -> None:
         pick("cpuu")
     with pytest.raises(SupernetError, match="not on this machine; it has auto, cpu"):
         pick("cuda:99")
-    synchronise(torch.device("cpu"))
     one, two = torch.ones(2, 2), torch.ones(2, 2)
     with autocast(torch.device("cpu"), "bf16"):
         assert (one @ two).dtype == torch.bfloat16

@@ -322,7 +322,7 @@ def test_a_snapshot_is_equal_and_apart() -> None:
 
 def test_the_benchmark_of_saving(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(root)
-    from benchmarks import checkpoint
+    from benchmarks.survival import checkpoint
 
     tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "rounds": 3, "block": 2}
     found = checkpoint.measure(checkpoint.parse([*(f"--{k}={v}" for k, v in tiny.items()), f"--folder={tmp_path}"]))
@@ -336,7 +336,7 @@ def test_the_benchmark_of_saving(root: Path, tmp_path: Path, monkeypatch: pytest
 def test_the_cost_is_the_difference_of_neighbouring_blocks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 2 steps at 1 s; the machine slows down, and a save takes 3 s and 4 s whatever the pace."""
     monkeypatch.syspath_prepend(root)
-    from benchmarks import checkpoint
+    from benchmarks.survival import checkpoint
 
     options = checkpoint.parse(["--block=2", "--every=100"])
     seconds = {"none": [2.0, 2.0, 9.0], "background": [5.0, 5.0, 12.0], "waiting": [6.0, 6.0, 13.0]}

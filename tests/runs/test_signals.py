@@ -15,7 +15,7 @@ from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.signals import Interrupted, StopSignals
 from supernet.stages.run_search import run_search
 from supernet.train.search import SearchProgram
-from tests.runs.test_resume import final_state, same, search_config
+from tests.support.searches import final_state, same, search_config
 
 KINDS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
 

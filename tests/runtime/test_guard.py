@@ -26,7 +26,7 @@ from supernet.train.bilevel import BilevelStep
 from supernet.train.non_finite import trace
 from supernet.train.retrain import RetrainProgram
 from supernet.train.search import SearchProgram
-from tests.runs.test_resume import STEPS, TINY, final_state, same, search_config
+from tests.support.searches import STEPS, TINY, final_state, same, search_config
 
 BAD = 4  # the first step with a non-finite number, counted from 0; an epoch has three
 NAN, INF = float("nan"), float("inf")

@@ -15,7 +15,7 @@ from supernet.runtime.device import deterministic
 from supernet.runtime.out_of_memory import memory_in_one_line, peak
 from supernet.stages.run_search import run_search
 from supernet.train.loop import Loop
-from tests.runs.test_resume import final_state, same, search_config
+from tests.support.searches import final_state, same, search_config
 
 HUGE = 10**15
 

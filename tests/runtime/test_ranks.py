@@ -30,7 +30,7 @@ from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
-from tests.runs.test_resume import final_state, same
+from tests.support.searches import final_state, same
 
 WORLD = 2
 TINY: dict[str, Any] = {

@@ -174,12 +174,10 @@ def test_shared_choices_are_one_decision() -> None:
     x = torch.randn(3, 3, 5, 5, dtype=torch.float64)
     tables = {name: p.detach() for name, p in net.mixing().items()}
     shared = tables["kernel"].clone().requires_grad_()
-    (together,) = torch.autograd.grad(
-        net(x, [shared if s == "kernel" else tables[s] for s in net.body.sites]).sum(), shared
-    )
-    own = [tables[s].clone().requires_grad_() for s in net.body.sites]
-    each = torch.autograd.grad(net(x, own).sum(), own)
-    parts = [g for g, s in zip(each, net.body.sites, strict=True) if s == "kernel"]
+    (together,) = torch.autograd.grad(net(x, net.mixture(tables | {"kernel": shared})).sum(), shared)
+    own = tuple(tables[s].clone().requires_grad_() for s in net.sites)
+    each = torch.autograd.grad(net(x, net.mixture()._replace(p=own)).sum(), own)
+    parts = [g for g, s in zip(each, net.sites, strict=True) if s == "kernel"]
     torch.testing.assert_close(together, parts[0] + parts[1], rtol=1e-10, atol=1e-12)
     plain, _ = net.discretize(next(g for g in net.space.points() if g.decisions["kernel"] == "k3"))
     assert [stage[0][0].kernel_size for stage in plain.stages] == [(3, 3), (3, 3)]

@@ -142,6 +142,79 @@ def test_neighbours_are_those_of_the_definition(name: str) -> None:
             assert point in set(space.neighbours(other)), "being neighbours is symmetric"
 
 
+# Two depths whose blocks are the same decisions: what stands in both keeps its value.
+GROUPED = [
+    Integer(
+        "depth",
+        1,
+        3,
+        opens={
+            str(n): tuple(OneOf(f"block{i}", {"a": LEAF, "b": (), "c": ()}, group=f"block{i}") for i in range(n))
+            for n in (1, 2, 3)
+        },
+    ),
+    KOf("pair", {"0": (), "1": LEAF, "2": ()}, k=2),
+]
+
+
+def probabilities(space: Space, point: Genotype) -> dict[tuple[tuple[str, Value], ...], float]:
+    """Of each neighbour, from the list of all: the decision, its new value, what that opens, each step uniform."""
+    changes: dict[str, dict[Value, list[Mapping[str, Value]]]] = {}
+    for neighbour in space.neighbours(point):
+        there, here = neighbour.decisions, point.decisions
+        path = min((p for p in here if p in there and here[p] != there[p]), key=len)
+        changes.setdefault(path, {}).setdefault(there[path], []).append(there)
+    return {
+        key(ways[i]): 1 / len(changes) / len(new_values) / len(ways)
+        for new_values in changes.values()
+        for ways in new_values.values()
+        for i in range(len(ways))
+    }
+
+
+@pytest.mark.parametrize("name", [*TREES, "grouped"])
+def test_a_random_neighbour_is_a_neighbour_with_the_stated_probability(name: str) -> None:
+    """Chi-square against the list of all neighbours, five standard deviations; every neighbour can be drawn."""
+    space, rng, draws = Space(GROUPED if name == "grouped" else TREES[name]), random.Random(0), 4000
+    every = list(space.points())
+    for point in every[:: max(1, len(every) // 4)]:
+        expected = probabilities(space, point)
+        assert sum(expected.values()) == pytest.approx(1)
+        seen = Counter(key(space.random_neighbour(point, rng).decisions) for _ in range(draws))
+        assert set(seen) <= set(expected)
+        assert all(p in seen for p, probability in expected.items() if probability * draws > 30)
+        chi_square = sum((seen[p] - draws * q) ** 2 / (draws * q) for p, q in expected.items())
+        freedom = len(expected) - 1
+        assert abs(chi_square - freedom) <= 5 * sqrt(2 * freedom) + 1e-9, f"{chi_square=:.1f} of {freedom}"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_random_neighbours_are_among_the_neighbours(name: str) -> None:
+    tree, expected = SMALL[name]
+    space, rng = Space(tree), random.Random(0)
+    for p in expected[:: max(1, len(expected) // 5)]:
+        point = Genotype(space.name, p)
+        near = set(space.neighbours(point))
+        if not near:
+            with pytest.raises(SupernetError, match="no neighbour"):
+                space.random_neighbour(point, rng)
+            continue
+        for _ in range(20):
+            assert space.random_neighbour(point, rng) in near
+
+
+def test_a_random_neighbour_of_a_large_space_is_drawn_without_listing_them() -> None:
+    """A decision that opens 100^10 points, and a hundred thousand numbers."""
+    below = tuple(Integer(f"n{i}", 1, 100) for i in range(10))
+    space = Space([OneOf("top", {"x": (), "y": below}), Integer("wide", 1, 100_000)])
+    rng, point = random.Random(0), space.genotype({"top": "x", "wide": 7})
+    changed = Counter()
+    for _ in range(200):
+        neighbour = space.random_neighbour(point, rng)
+        changed[neighbour.decisions["top"] == "y", neighbour.decisions["wide"] != 7] += 1
+    assert set(changed) == {(True, False), (False, True)} and min(changed.values()) > 60
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_vectors_go_both_ways_and_no_other_vector_is_read(name: str) -> None:
     tree, expected = SMALL[name]

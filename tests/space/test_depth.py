@@ -80,6 +80,13 @@ def test_a_neighbour_of_another_depth_keeps_the_blocks_that_both_have() -> None:
             assert genotype in set(space.neighbours(other))
 
 
+def test_a_random_neighbour_of_another_depth_keeps_the_blocks_that_both_have() -> None:
+    space, rng = Space(Deep), random.Random(0)
+    for point in space.points():
+        near = set(space.neighbours(point))
+        assert {space.random_neighbour(point, rng) for _ in range(50)} <= near
+
+
 def test_each_depth_computes_its_own_product() -> None:
     net, x = supernet(Deep), torch.ones((), dtype=torch.float64)
     seen = set()

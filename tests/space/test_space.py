@@ -16,13 +16,14 @@ from supernet.space import (
     CellSpace,
     EdgeCells,
     Genotype,
+    OneOf,
     Space,
     Term,
     TopKCells,
     get_space,
     published,
 )  # fmt: skip
-from supernet.space.canonical import canonical_cell, published_text
+from supernet.space.cells.canonical import canonical_cell, published_text
 from supernet.space.zoo.nasbench201 import from_string, to_string
 from supernet.space.zoo.nasnet import NasnetCells
 
@@ -180,6 +181,61 @@ def test_tables_of_the_literature() -> None:
     (table,) = get_space("nasbench201").tables
     assert table.rows == ("0-1", "0-2", "1-2", "0-3", "1-3", "2-3")
     assert table.columns == ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+def test_tables_know_the_node_that_each_row_enters() -> None:
+    for table in get_space("darts").tables:
+        assert table.targets == (2,) * 2 + (3,) * 3 + (4,) * 4 + (5,) * 5
+    (table,) = get_space("nasbench201").tables
+    assert table.targets == (1, 2, 2, 3, 3, 3)
+    for table in get_space("nasnet").tables:  # each node has a row for either side and each earlier state
+        assert table.targets == tuple(i for i in range(2, 7) for _ in range(2 * i))
+    for name in CELLS:
+        for table in get_space(name).tables:
+            assert table.targets == tuple(int(re.split("[-/]", row)[1]) for row in table.rows)
+
+
+def test_rows_that_are_no_edges_have_no_targets() -> None:
+    assert [table.targets for table in Space([OneOf("op", {"a": (), "b": ()})]).tables] == [None]
+
+
+KEEP_3 = """
+schema: 1
+name: three
+cells:
+  family: top_k
+  macro: darts
+  kinds: [normal, reduce]
+  reductions: [reduce]
+  inputs: 2
+  nodes: 3
+  keep: 3
+  operations: [none, skip_connect, sep_conv_3x3]
+"""
+
+
+def test_a_file_that_keeps_three_edges_a_node() -> None:
+    """It loads, writes itself back, and projects to the three strongest edges, or to both of the first node."""
+    space = Space.from_yaml(KEEP_3)
+    again = Space.from_yaml(space.to_yaml())
+    assert again.to_yaml() == space.to_yaml() and again.tables == space.tables
+    assert space.size == again.size == (2**2 * 2**3 * comb(4, 3) * 2**3) ** 2
+    rng = random.Random(0)
+    for _ in range(20):
+        strengths = {t.name: [[rng.random() for _ in t.columns] for _ in t.rows] for t in space.tables}
+        genotype = space.project(strengths)
+        assert again.project(strengths) == genotype and again.decode(space.encode(genotype)) == genotype
+        for table in space.tables:
+            for node in (2, 3, 4):
+                best = {  # of each predecessor the strongest operation but none
+                    int(name[0]): max(zip(row[1:], table.columns[1:], strict=True))
+                    for name, row, target in zip(table.rows, strengths[table.name], table.targets, strict=True)
+                    if target == node
+                }
+                kept = sorted(sorted(best, key=lambda j: best[j])[-3:])
+                path = f"{table.name}/node{node}/inputs"
+                assert genotype.decisions[path] == tuple(map(str, kept)) and len(kept) == min(3, node)
+                assert all(genotype.decisions[f"{path}/{j}/op"] == best[j][1] for j in kept)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def make(executor: str = "reference", dtype: torch.dtype = torch.float64, **settings: Any) -> BilevelStep:
-    net = Supernet(get_space("darts", nodes=2), executor=executor, seed=0, channels=2, layers=3, in_chans=1)
+    net = Supernet(get_space("darts", nodes=1), executor=executor, seed=0, channels=2, layers=3, in_chans=1)
     return BilevelStep(net.to(dtype), ImageClassification(10), epochs=4, **settings)
 
 

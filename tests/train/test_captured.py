@@ -22,8 +22,8 @@ from supernet.space import get_space
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
-from tests.runs.test_resume import same
 from tests.support.replaying import NotedGraphs
+from tests.support.searches import same
 
 NAN = float("nan")
 METHODS = ("first_order", "finite_difference")
@@ -32,7 +32,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 
 def make(method: str = "first_order", *, graphs: Any = None, device: str = "cpu", **settings: Any) -> CapturedStep:
-    net = Supernet(get_space("darts", nodes=2), executor="reference", seed=0, channels=2, layers=1, in_chans=1)
+    net = Supernet(get_space("darts", nodes=1), executor="reference", seed=0, channels=2, layers=1, in_chans=1)
     guard = Guard(GuardConfig(skips=3), net.to(device), torch.device(device), waits=False)
     settings |= {"method": MethodConfig(hypergradient=method), "weights": WeightConfig(clip=1.0)}
     bilevel = BilevelStep(net, ImageClassification(10), guard=guard, epochs=4, **settings)

@@ -17,8 +17,8 @@ from supernet.train import loop as module
 from supernet.train.captured import CapturedStep
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
-from tests.runs.test_resume import TINY, search_config
 from tests.support.reading import Reading
+from tests.support.searches import TINY, search_config
 
 CPU = torch.device("cpu")
 EVERY, UNTIL = 4, 11  # steps between two lines of the log; where the run is stopped, amid an epoch of 15
@@ -42,11 +42,11 @@ def test_the_host_looks_at_the_device_at_lines_of_the_log_only(tmp_path: Path, m
     monkeypatch.setattr(module, "_on_gpu", lambda sums: True)
     monkeypatch.setattr(Progress, "update", lambda self, epoch, step, values, images: values())
     program = SearchProgram(
-        config, get_space("darts", nodes=2), open_data(config.data, 0), ImageClassification(10), CPU
+        config, get_space("darts", nodes=1), open_data(config.data, 0), ImageClassification(10), CPU
     )
     program.guard.waits = False
     with RunFolder.open(config, "search") as folder:
-        loop = Loop(program, config.epochs, run=folder, checkpoint=config.checkpoint, log_config=config.log)
+        loop = Loop(program, run=folder, checkpoint=config.checkpoint, log_config=config.log)
         with Reading(lambda name: reads.append((len(steps), name))):
             loop.run(UNTIL)
     assert len(steps) == UNTIL

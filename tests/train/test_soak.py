@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.soak import passed, show, soak
+from benchmarks.survival.soak import passed, show, soak
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ TINY: dict[str, Any] = {"epochs": 1, "batch_size": 10, "data": {"limit": 60}, "l
 
 def search_config(root: Path, **more: Any) -> SearchConfig:
     network = {"channels": 2, "layers": 3}
-    space = {"name": "darts", "args": {"nodes": 2}}
+    space = {"name": "darts", "args": {"nodes": 1}}
     return from_mapping(
         SearchConfig, {**TINY, "space": space, "network": network, "run": {"root": str(root), "name": "run"}, **more}
     )

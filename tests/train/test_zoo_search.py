@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 SMALL = {
     "darts": ["network.channels=4", "network.layers=3", "space.args.nodes=2"],
     "nasbench201": ["network.channels=4", "network.cells_per_stage=1"],
-    "nasnet": ["network.channels=4", "network.layers=1"],
+    "nasnet": ["network.channels=2", "network.layers=1"],
     "s1": ["network.channels=4", "network.layers=3"],
     "s2": ["network.channels=4", "network.layers=3"],
     "s3": ["network.channels=4", "network.layers=3"],
@@ -32,7 +32,8 @@ SMALL = {
 def run(*argv: str, root: Path) -> Path:
     """The run folder of a stage that must succeed."""
     before = set(root.iterdir()) if root.is_dir() else set()
-    assert main([*argv, f"run.root={root}", "epochs=2", "batch_size=16", "data.limit=64"]) == 0
+    tiny = ["epochs=2", "batch_size=16", "data.limit=32", "log.tensorboard=false"]  # drawings: test_cell_searches.py
+    assert main([*argv, f"run.root={root}", *tiny]) == 0
     (folder,) = {path for path in root.iterdir() if (path / "result.json").is_file()} - before
     return folder
 

@@ -11,26 +11,26 @@ from typing import ClassVar
 
 import torch
 
-from ..part import Part
-from .problem import Estimate, Problem, gradient
-from .registry import HYPERGRADIENTS
+from ..parts import HYPERGRADIENTS, Hypergradient
+from ..problem import Estimate, Problem, gradient
 
 __all__ = ["Exact"]
 
 
 @HYPERGRADIENTS.register("exact")
-class Exact(Part):
+class Exact(Hypergradient):
     """Costs one double backward; holds the training graph until the end."""
 
     double_backward: ClassVar[bool] = True
-    uses_training_batch: ClassVar[bool] = True
+    uses_training_batch = True
+    traits = frozenset({"differentiates twice"})
 
-    def __call__(self, problem: Problem) -> Estimate:
+    def forward(self, problem: Problem) -> Estimate:
         # A graph made before would hold the tensors w, into which the virtual step writes other values: so the product
         # with v is taken in one made anew at w, once v is known.
         direct, v, loss = problem.behind_virtual_step()
         # Not averaged over processes: the product is linear in it, so averaging the result does the same.
-        slope = gradient(problem.train_loss(), problem.weights, create_graph=True)
+        slope = gradient(problem.loss("train"), problem.weights, create_graph=True)
         product = sum(
             (torch.sum(g * x) for g, x in zip(slope, v, strict=True)),
             torch.zeros((), dtype=v[0].dtype, device=v[0].device),

@@ -7,28 +7,29 @@
 The error of the second term is of the order r^2.
 """
 
-from typing import ClassVar
-
 import torch
 
-from ..part import Part
-from .problem import Estimate, Problem, frozen
-from .registry import HYPERGRADIENTS
+from ...errors import SupernetError
+from ...network.freezing import frozen
+from ..parts import HYPERGRADIENTS, Hypergradient
+from ..problem import Estimate, Problem
 
 __all__ = ["FiniteDifference"]
 
 
 @HYPERGRADIENTS.register("finite_difference")
-class FiniteDifference(Part):
+class FiniteDifference(Hypergradient):
     """`r` is the length of the step to either side; .01 is the authors' value."""
 
-    double_backward: ClassVar[bool] = False
-    uses_training_batch: ClassVar[bool] = True
+    uses_training_batch = True
 
     def __init__(self, r: float = 1e-2) -> None:
+        super().__init__()
+        if r <= 0:
+            raise SupernetError(f"finite_difference: r={r} must be above 0")
         self.r = r
 
-    def __call__(self, problem: Problem) -> Estimate:
+    def forward(self, problem: Problem) -> Estimate:
         direct, v, loss = problem.behind_virtual_step()
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
         eps = self.r / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -37,6 +38,6 @@ class FiniteDifference(Part):
             with torch.no_grad():
                 beside = torch._foreach_add(list(problem.weights), torch._foreach_mul(v, sign * eps))
             with problem.at(beside), frozen(problem.weights):
-                sides.append(problem.gradient(problem.train_loss(), problem.alphas))
+                sides.append(problem.gradient(problem.loss("train"), problem.alphas))
         implicit = [-problem.lr * (plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return Estimate(direct, implicit, loss)

@@ -5,23 +5,18 @@
 No gradient with respect to the weights is computed.
 """
 
-from typing import ClassVar
-
-from ..part import Part
-from .problem import Estimate, Problem, frozen
-from .registry import HYPERGRADIENTS
+from ...network.freezing import frozen
+from ..parts import HYPERGRADIENTS, Hypergradient
+from ..problem import Estimate, Problem
 
 __all__ = ["FirstOrder"]
 
 
 @HYPERGRADIENTS.register("first_order")
-class FirstOrder(Part):
+class FirstOrder(Hypergradient):
     """The present weights stand for the best ones."""
 
-    double_backward: ClassVar[bool] = False
-    uses_training_batch: ClassVar[bool] = False
-
-    def __call__(self, problem: Problem) -> Estimate:
+    def forward(self, problem: Problem) -> Estimate:
         with frozen(problem.weights):
-            loss = problem.val_loss()
+            loss = problem.loss("val")
             return Estimate(problem.gradient(loss, problem.alphas), None, loss.detach())

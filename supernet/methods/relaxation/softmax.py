@@ -2,20 +2,21 @@
 
 p[e, o] = exp(alpha[e, o]) / sum_o' exp(alpha[e, o'])
 """
+# E edges, O operations
 
 from torch import Tensor
 
 from ...network.supernet import softmax
-from ..part import Part
-from .registry import RELAXATIONS
+from ...space import Table
+from ..parts import RELAXATIONS, Relaxation
 
 __all__ = ["Softmax"]
 
 
 @RELAXATIONS.register("softmax")
-class Softmax(Part):
+class Softmax(Relaxation):
     """A distribution over the options of each row."""
 
-    def __call__(self, alpha_EO: Tensor) -> Tensor:
-        """P of the same shape; each row sums to 1."""
-        return softmax(alpha_EO)
+    def forward(self, alpha_EO: Tensor, table: Table) -> Tensor:
+        """Mixing weights [E, O] whose rows sum to 1, of alphas [E, O]."""
+        return softmax(alpha_EO, table)

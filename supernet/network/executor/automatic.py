@@ -2,7 +2,7 @@
 
 on a GPU          cuda, where NVRTC is there and the kernels have passed their check on this GPU (selfcheck.py)
 on the processor  cpu, for float32 where a C++ compiler is there
-else              torch
+else              torch, and always where edge connectors or observers are attached
 """
 # B batch, C channels, H height, W width, E edges, O operations
 
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ...cuda_kernels import host
 from ...cuda_kernels.selfcheck import unproven
-from .registry import EXECUTORS, Executor, Mask
+from ..mixture import Mask
+from ..uncompiled import uncompiled
+from .registry import EXECUTORS, Executor
 
 if TYPE_CHECKING:
     from ..cell import MixedCell
@@ -31,18 +33,20 @@ class Auto:
     name: ClassVar[str] = "auto"
     double_backward: ClassVar[bool] = False  # of those it may choose; what needs it asks for another
     channels_last: ClassVar[bool] = True
+    serves_hooks: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._chosen: dict[tuple[torch.device, torch.dtype], Executor] = {}
+        self._chosen: dict[tuple[torch.device, torch.dtype, bool], Executor] = {}
 
-    @torch.compiler.disable  # choosing may start a compiler
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
-        return self.chosen(x[0])(x, weights, p, mask)
+    @uncompiled  # choosing may start a compiler
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        return self.chosen(x[0], hooked=weights.hooks is not None)(x, weights, p, mask)
 
-    def chosen(self, x: Tensor) -> Executor:
-        """The executor for states like `x`."""
+    def chosen(self, x: Tensor, *, hooked: bool = False) -> Executor:
+        """The executor for states like `x` [B, C, H, W], of cells that are `hooked`: have connectors or observers."""
         kind = x.device.type
-        key = x.device, torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        key = x.device, dtype, hooked
         if key not in self._chosen:
             name, why = choose(*key)
             log.info("executor=auto takes '%s': %s", name, why)
@@ -50,8 +54,10 @@ class Auto:
         return self._chosen[key]
 
 
-def choose(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+def choose(device: torch.device, dtype: torch.dtype, hooked: bool = False) -> tuple[str, str]:
     """(name, reason) of what `auto` takes for states of this type on this device."""
+    if hooked:
+        return "torch", "edge connectors and observers are about the outputs of single operations"
     if device.type == "cuda" and dtype in (torch.float32, torch.bfloat16):
         fault = unproven(device)
         return ("cuda", "its kernels serve here") if fault is None else ("torch", fault)

@@ -1,11 +1,11 @@
-"""What passes by the operations of a cell with partial channels (../partial.py), forwards and backwards.
+"""What passes by the operations of a cell with partial channels (partial_channels.py), forwards and backwards.
 
 node = shuffle([mix, sum_e beta_e bypass(state_e)[c :]]),     beta_e = sum of row e of p over what runs
 """
 # B batch, C channels, c = C / k those that operations see, H height, W width, E edges, O operations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, unshuffle
 from ...cuda_kernels.separable import channels_last
 from ..partial_channels import bypass
-from .inner_graphs import edge_of, go_back
+from .inner_graphs import InnerGraph
 from .node_sum import MOST_TERMS, mix
 
 if TYPE_CHECKING:
@@ -28,17 +28,17 @@ class _Edge(NamedTuple):
 
 
 class _Passed(NamedTuple):
-    """A state as it passes by, and its graph (where it begins, its leaf) where a pooling lies between."""
+    """A state [B, C, H, W] as it passes by, and the graph of the pooling where one lies between."""
 
     whole: Tensor
-    graph: tuple[Any, Tensor] | None
+    graph: InnerGraph | None
 
 
 class Bypasses:
     """The bypass of every running edge of one cell during one pass and its way back."""
 
     def __init__(self, cell: "MixedCell", p: Tensor, running: Tensor, on: Sequence[bool]) -> None:
-        """`running` [E, O] is 1 for what runs; `on` says which edges have anything that runs, on the host."""
+        """`p` and `running` [E, O], 1 for what runs; `on` says which edges have anything that runs, on the host."""
         self.k, self.seen = cell.partial, cell.plan.channels // cell.partial
         self._running, self._p = running, p
         self._beta = (p.detach() * running).sum(1)
@@ -60,7 +60,10 @@ class Bypasses:
         states: Sequence[Tensor],
         keeps: bool,
     ) -> Tensor:  # fmt: skip
-        """The node [B, C, H, W] of the terms `z` [B, c, H, W], `packed` [4, T, c]."""
+        """The node [B, C, H, W] of the terms `z` [B, c, H, W] and the edges' bypasses of `states` [B, C, H, W].
+
+        `packed` [4, T, c] has the terms' norms, `p` [T] their weights; those whose `gate` [T] is 0 do not run.
+        """
         passed = [self._pass(edge.source, states[edge.source], keeps).whole for edge in self.edges[node]]
         beta = torch.stack([self._beta[edge.row] for edge in self.edges[node]]).to(p.dtype)
         if z and gate is None and len(z) <= MOST_TERMS:
@@ -79,7 +82,7 @@ class Bypasses:
                 with torch.set_grad_enabled(keeps):
                     leaf = x.detach().requires_grad_(keeps)
                     pooled = bypass(leaf, 2)
-                self._passed[source] = _Passed(pooled.detach(), (edge_of(pooled), leaf))
+                self._passed[source] = _Passed(pooled.detach(), InnerGraph.of(leaf, [pooled]))
         return self._passed[source]
 
     def forget(self) -> None:
@@ -93,7 +96,7 @@ class Bypasses:
         self._passed.clear()
 
     def unmix(self, node: int, g: Tensor) -> Tensor:
-        """The gradient of the mix [B, c, H, W] of a node's `g`; notes what the bypasses take."""
+        """The gradient of the mix [B, c, H, W] of a node's `g` [B, C, H, W]; notes what the bypasses take."""
         mixed, rest = unshuffle(g, self.k)
         for edge in self.edges[node]:
             seen = self._passed[edge.source].whole[:, self.seen :]
@@ -102,22 +105,24 @@ class Bypasses:
         return mixed
 
     def whole(self, source: int, dx: Tensor | None, piece: Tensor | None, like: Tensor) -> Tensor:
-        """The gradient of a whole state: `dx` [B, c, H, W] of what operations saw, its bypass's, and `piece`'s rest."""
-        found = torch.zeros_like(like, memory_format=torch.channels_last)
+        """The gradient [B, C, H, W] of a whole state, of the shape and type of `like`.
+
+        It is `dx` [B, c, H, W] of what operations saw, then its bypass's and the rest of `piece` [B, C, H, W].
+        """
+        whole = torch.zeros_like(like, memory_format=torch.channels_last)
         if dx is not None:
-            found[:, : self.seen] = dx
+            whole[:, : self.seen] = dx
         if piece is not None:
-            found[:, self.seen :] = piece[:, self.seen :]
+            whole[:, self.seen :] = piece[:, self.seen :]
         if source in self._returned:
             total = sum(self._returned[source][1:], self._returned[source][0])
-            passed = self._passed[source]
-            if passed.graph is not None:
-                edge, leaf = passed.graph
+            graph = self._passed[source].graph
+            if graph is not None:
                 full = torch.cat([total.new_zeros((*total.shape[:1], self.seen, *total.shape[2:])), total], 1)
-                (back,) = go_back([edge], [full], [leaf])
+                (back,) = graph.back([full])
                 total = total.new_zeros(()) if back is None else back[:, self.seen :]
-            found[:, self.seen :] += total
-        return found
+            whole[:, self.seen :] += total
+        return whole
 
     def add_to(self, dp: Tensor) -> Tensor:
         """`dp` [E, O] with what goes through the bypass's weights."""

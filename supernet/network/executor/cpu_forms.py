@@ -1,8 +1,10 @@
 """Stock operations by their quicker forms where there are some: depthwise.py, pointwise.py."""
 # B batch, C channels, H height, W width
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,42 +19,47 @@ if TYPE_CHECKING:
 
 __all__ = ["after_relu", "enter"]
 
-_Step = tuple[Callable[[Any, Tensor], Tensor], nn.Module]
+_Step = Callable[[Tensor], Tensor]
+
+
+class _QuickForm(NamedTuple):
+    """The steps behind an operation's ReLU, and the layers that it had when they were made."""
+
+    layers: tuple[nn.Module | None, ...]
+    steps: list[_Step]
 
 
 def after_relu(op: PreActivated, x: Tensor) -> Tensor:
-    """`op` without its ReLU, for an `x` [B, C, H, W] that has been through one."""
+    """The output [B, C', H', W'] of `op` without its ReLU, for an `x` [B, C, H, W] that has been through one."""
     plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
     if plain or not x.is_contiguous(memory_format=torch.channels_last):
         for layer in op.behind_relu():
             x = layer(x)
         return x
-    for form, layer in _steps(op, x):
-        x = form(layer, x)
+    for step in _steps(op, x):
+        x = step(x)
     return x
 
 
 def _steps(op: PreActivated, x: Tensor) -> list[_Step]:
-    """The layers behind the ReLU with their forms for the processor, found once: looking took 4 % of a search step."""
+    """The layers behind the ReLU in their forms for the processor, noted at `op`: looking took 4 % of a search step."""
     layers = tuple(op._modules.values())
-    kept: tuple[tuple[Any, ...], list[_Step]] | None = op.__dict__.get("quick_form")
-    if kept is None or len(kept[0]) != len(layers) or any(a is not b for a, b in zip(kept[0], layers, strict=True)):
-        kept = op.__dict__["quick_form"] = layers, [(_form(layer, x), layer) for layer in op.behind_relu()]
-    return kept[1]
+    known: _QuickForm | None = op.__dict__.get("quick_form")
+    if known is None or len(known.layers) != len(layers) or any(map(operator.is_not, known.layers, layers)):
+        known = op.__dict__["quick_form"] = _QuickForm(layers, [_step(layer, x) for layer in op.behind_relu()])
+    return known.steps
 
 
-def _form(layer: nn.Module, x: Tensor) -> Callable[[Any, Tensor], Tensor]:
-    if has_quick_form(layer, x):
-        return depthwise
-    return pointwise if is_pointwise(layer, x) else _as_it_is
-
-
-def _as_it_is(layer: nn.Module, x: Tensor) -> Tensor:
-    return cast(Tensor, layer(x))
+def _step(layer: nn.Module, x: Tensor) -> _Step:
+    if isinstance(layer, nn.Conv2d) and has_quick_form(layer, x):
+        return partial(depthwise, layer)
+    if isinstance(layer, nn.Conv2d) and is_pointwise(layer, x):
+        return partial(pointwise, layer)
+    return layer
 
 
 def enter(cell: "MixedCell", x: Sequence[Tensor]) -> list[Tensor]:
-    """`cell.enter(x)`: the cell's input states."""
+    """`cell.enter(x)`: the cell's input states [B, C, H, W] of what it is given, each [B, C', H', W']."""
     if not len(cell.preprocess):
         return list(x)
     return [

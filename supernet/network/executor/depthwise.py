@@ -13,11 +13,10 @@ Where the stride equals the dilation, only one of these grids is ever read, so i
 """
 # B batch, C channels, H height, W width, k kernel, d dilation
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.grad import conv2d_weight
 
 __all__ = ["depthwise", "has_quick_form"]
@@ -26,7 +25,7 @@ COLUMNS = 3  # the widest filter whose dw oneDNN has a depthwise kernel for
 
 
 def has_quick_form(layer: nn.Module, x: Tensor) -> bool:
-    """Whether `depthwise(layer, x)` computes what `layer(x)` does, with a quicker backward."""
+    """Whether `depthwise(layer, x)` computes what `layer(x)` does for `x` [B, C, H, W], with a quicker backward."""
     if not isinstance(layer, nn.Conv2d) or layer.groups == 1 or x.device.type != "cpu":
         return False
     if torch.is_autocast_enabled("cpu"):  # the backward would run outside it, with tensors of two types
@@ -44,28 +43,36 @@ def has_quick_form(layer: nn.Module, x: Tensor) -> bool:
 
 
 def depthwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """`layer(x)` for `x` [B, C, H, W]."""
+    """`layer(x)` [B, C, H', W'] for `x` [B, C, H, W]; `layer` is one that `has_quick_form`."""
     stride, dilation = layer.stride[0], layer.dilation[0]
     if stride > 1:
         x, dilation = x[:, :, ::stride, ::stride], 1
     return _Depthwise.apply(x, layer.weight, dilation)
 
 
+class _Context(FunctionCtx):
+    """What the forward leaves for the backward."""
+
+    dilation: int
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _Depthwise(torch.autograd.Function):
     """The backward is differentiable itself: it consists of convolutions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, dilation: int) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, w: Tensor, dilation: int) -> Tensor:
         ctx.dilation = dilation
-        ctx.save_for_backward(w, x if ctx.needs_input_grad[1] else None)
+        ctx.save_for_backward(w, *([x] if ctx.needs_input_grad[1] else []))
         return _convolve(x, w, dilation)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = grads
-        w, x = ctx.saved_tensors
+        w, *x = ctx.saved_tensors  # x where w learns
         dx = _convolve(g, w.flip(2, 3), ctx.dilation) if ctx.needs_input_grad[0] else None
-        return dx, None if x is None else _filter_gradient(x, g, w.shape[-1], ctx.dilation), None
+        return dx, _filter_gradient(x[0], g, w.shape[-1], ctx.dilation) if x else None, None
 
 
 def _convolve(x: Tensor, w: Tensor, dilation: int) -> Tensor:

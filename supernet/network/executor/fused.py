@@ -12,19 +12,23 @@ with the sums that dL/dp needs anyway, so no gradient of a term is ever written.
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from ...cuda_kernels import host
 from ...errors import SupernetError
+from ..mixture import HostMask, Mask, full
+from ..uncompiled import uncompiled
 from .cell_backward import CellBackward
 from .cell_forward import CellForward
 from .cpu_forms import enter
 from .inner_graphs import keeps_graph
 from .layout import Layout, layout_of
-from .registry import EXECUTORS, Mask
+from .record import Record
+from .registry import EXECUTORS, refuse_hooks
 
 if TYPE_CHECKING:
     from ..cell import MixedCell
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Cpu", "Cuda", "Fused"]
 
 log = logging.getLogger(__name__)
-MOST_LAYOUTS = 64  # kept a cell: one for each mask that was used, such as the paths that a sampler takes
+MOST_LAYOUTS = 64  # of one cell: one for each mask that was used, such as the paths that a sampler takes
 
 
 class Fused:
@@ -41,29 +45,31 @@ class Fused:
     name: ClassVar[str]
     double_backward: ClassVar[bool] = False
     channels_last: ClassVar[bool] = True
+    serves_hooks: ClassVar[bool] = False
 
     def check(self, x: Tensor) -> None:
-        """Raises SupernetError where states like `x` cannot be served here."""
+        """Raises SupernetError where states like `x` [B, C, H, W] cannot be served here."""
         raise NotImplementedError
 
-    def kernels(self) -> AbstractContextManager[Any]:
+    def kernels(self) -> AbstractContextManager[object]:
+        """What each pass runs in."""
         return nullcontext()
 
-    @torch.compiler.disable  # its operators compile; the bookkeeping around them would be traced in vain
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
+    @uncompiled  # its operators compile; the bookkeeping around them would be traced in vain
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        """The output [B, C', H', W'] of a mixed cell for its inputs [B, C, H, W], `p` [E, O] and `mask` [E, O]."""
+        refuse_hooks(self.name, weights.hooks)
         states = enter(weights, x)
         self.check(states[0])
         gate = None
         if isinstance(mask, Tensor):  # which operations run is known to the device alone
-            gate = mask.to(p.dtype)
-            mask = [[True] * p.shape[1] for _ in range(p.shape[0])]
+            gate, mask = mask.to(p.dtype), full(p)
         layout = _layout(weights, mask)
         amp = torch.is_autocast_enabled(states[0].device.type)
         if amp:  # a state may be wider than what convolutions make of it
             dtype = torch.get_autocast_dtype(states[0].device.type)
             states = [state.to(dtype) for state in states]
-        found = _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
-        return cast(Tensor, found)
+        return _Cell.apply(self, weights, layout, gate, len(states), p, *states, *layout.parameters)
 
 
 @EXECUTORS.register("cpu")
@@ -83,7 +89,7 @@ class Cpu(Fused):
         if x.dtype == torch.float32 and not host.available():
             raise SupernetError(f"executor=cpu: {host.why_not()}")
 
-    def kernels(self) -> AbstractContextManager[Any]:
+    def kernels(self) -> AbstractContextManager[object]:
         return host.compiled() if host.available() else nullcontext()
 
 
@@ -102,15 +108,29 @@ class Cuda(Fused):
             raise SupernetError(f"executor=cuda serves float32 and bf16, not {x.dtype}; use executor=torch")
 
 
-def _layout(cell: "MixedCell", mask: Mask) -> Layout:
+def _layout(cell: "MixedCell", mask: HostMask) -> Layout:
     """The cell's layout under this mask; made anew where a module or parameter of the cell has been replaced."""
-    kept: dict[Any, Layout] = cell.layouts
+    layouts: dict[tuple[tuple[bool, ...], ...], Layout] = cell.layouts
     key = tuple(map(tuple, mask))
-    if key not in kept or not kept[key].current():
-        if len(kept) >= MOST_LAYOUTS:
-            kept.clear()
-        kept[key] = layout_of(cell, mask)
-    return kept[key]
+    if key not in layouts or not layouts[key].current():
+        if len(layouts) >= MOST_LAYOUTS:
+            layouts.clear()
+        layouts[key] = layout_of(cell, mask)
+    return layouts[key]
+
+
+class _Context(FunctionCtx):
+    """What the forward leaves for the backward, beside p, the `n` kept tensors and the parameters."""
+
+    executor: Fused
+    cell: "MixedCell"
+    layout: Layout
+    record: Record
+    n: int
+    needs_states: tuple[bool, ...]
+    needs_weights: bool
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
 
 
 class _Cell(torch.autograd.Function):
@@ -118,27 +138,29 @@ class _Cell(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, executor: Fused, cell: Any, layout: Layout, gate: Any, n: int, p: Tensor, *rest: Tensor
-    ) -> Tensor:
+        ctx: _Context, executor: Fused, cell: "MixedCell", layout: Layout, gate: Tensor | None, inputs: int,
+        p: Tensor, *rest: Tensor,
+    ) -> Tensor:  # fmt: skip
         needs = ctx.needs_input_grad
         run = CellForward(cell, layout, p, gate, keeps=any(needs))
         with executor.kernels():
-            out = run.run(rest[:n])
+            out = run.run(rest[:inputs])
         ctx.executor, ctx.cell, ctx.layout, ctx.record = executor, cell, layout, run.record
-        ctx.needs_states, ctx.needs_weights = needs[6 : 6 + n], any(needs[6 + n :])
-        kept, run.record.tensors = run.record.tensors, []
-        ctx.kept = len(kept)
-        ctx.save_for_backward(p, *kept, *rest[n:])  # the parameters: an update in place before the backward is noticed
+        ctx.needs_states, ctx.needs_weights = needs[6 : 6 + inputs], any(needs[6 + inputs :])
+        tensors, run.record.tensors = run.record.tensors, []
+        ctx.n = len(tensors)
+        # The parameters are saved so that an update in place before the backward is noticed.
+        ctx.save_for_backward(p, *tensors, *rest[inputs:])
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        p, *kept = ctx.saved_tensors[: 1 + ctx.kept]
-        run = CellBackward(ctx.cell, ctx.layout, ctx.record, kept, ctx.needs_weights)
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        p, *tensors = ctx.saved_tensors[: 1 + ctx.n]
+        run = CellBackward(ctx.cell, ctx.layout, ctx.record, tensors, ctx.needs_weights)
         # Autocast may be on around a backward too, and the operators are told their types.
         with ctx.executor.kernels(), torch.autocast(p.device.type, enabled=False):
-            states = run.run(grads[0].to(kept[0].dtype), ctx.needs_states)
+            states = run.run(grads[0].to(tensors[0].dtype), ctx.needs_states)
         dp = run.dp(p.shape, p) if ctx.needs_input_grad[5] else None
         if not keeps_graph():
             ctx.record.clear()

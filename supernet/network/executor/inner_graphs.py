@@ -1,12 +1,13 @@
 """Graphs of stock operations inside a function of autograd, which goes back through them by itself."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-__all__ = ["edge_of", "go_back", "keeps_graph"]
+__all__ = ["InnerGraph", "keeps_graph"]
 
 
 def keeps_graph() -> bool:
@@ -14,15 +15,30 @@ def keeps_graph() -> bool:
     return torch._C._autograd._get_current_graph_task_keep_graph()
 
 
-def edge_of(x: Tensor) -> Any:
-    """Where the way back from `x` begins, without holding `x` itself; None where it has no gradient."""
-    return torch.autograd.graph.get_gradient_edge(x) if x.requires_grad else None
+@dataclass(frozen=True)
+class InnerGraph:
+    """The graph of one leaf and what stock operations make of it.
 
+    It has the places where the way back from each output begins (None: the output has no gradient), and not the outputs
+    themselves, which would stay in memory with it.
+    """
 
-def go_back(edges: Sequence[Any], gradients: Sequence[Tensor], to: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """The gradients of `to`, of outputs whose edges and gradients are given; None where nothing leads there."""
-    pairs = [(edge, gradient) for edge, gradient in zip(edges, gradients, strict=True) if edge is not None]
-    if not pairs:
-        return [None] * len(to)
-    outputs, given = zip(*pairs, strict=True)
-    return torch.autograd.grad(outputs, to, given, retain_graph=keeps_graph(), allow_unused=True)
+    leaf: Tensor
+    ends: tuple[GradientEdge | None, ...]
+
+    @staticmethod
+    def of(leaf: Tensor, outputs: Sequence[Tensor]) -> "InnerGraph":
+        """The graph between `leaf` and `outputs`, tensors of any shapes."""
+        return InnerGraph(leaf, tuple(get_gradient_edge(x) if x.requires_grad else None for x in outputs))
+
+    def back(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor] = ()) -> Sequence[Tensor | None]:
+        """The gradient of the leaf, then of each parameter, each of its own shape; None where nothing leads there.
+
+        `gradients` are those of the outputs, in their order and shapes.
+        """
+        inputs = [self.leaf, *parameters]
+        pairs = [(end, g) for end, g in zip(self.ends, gradients, strict=True) if end is not None]
+        if not pairs:
+            return [None] * len(inputs)
+        ends, upstream = zip(*pairs, strict=True)
+        return torch.autograd.grad(ends, inputs, upstream, retain_graph=keeps_graph(), allow_unused=True)

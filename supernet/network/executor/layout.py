@@ -1,14 +1,14 @@
 """How a mixed cell lies for the fused executors: by source state what its edges share, by node the terms of its sum.
 
 A separable candidate becomes a branch of its state's edge group, a standard pooling a share of the state's pool pair,
-an identity the state itself. All else (dense convolutions, the strided skip, candidates of one's own) is kept as a
+an identity the state itself. All else (dense convolutions, the strided skip, candidates of one's own) stays as a
 stock operation, of which the last batch norm is taken off: all norms are applied where a node is summed.
 """
-# E edges, O operations, T terms of a node
+# C channels, k size of a filter, E edges, O operations, T terms of a node
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,22 @@ from torch import Tensor, nn
 from ...ops import PreActivated
 from ...ops.identity import Sourceless, Zero
 from ..pool_norm import PoolNorm
+from .separable_halves import Half, separable_halves
 
 if TYPE_CHECKING:
     from ..cell import MixedCell
 
-__all__ = ["Branch", "Half", "Layout", "Share", "Source", "Stock", "layout_of", "separable_halves"]
+__all__ = ["AVERAGE", "ITSELF", "MAXIMUM", "Branch", "Candidate", "Half", "Layout", "Place", "Share", "Source", "Stock",
+           "filters", "layout_of", "separable_halves"]  # fmt: skip
+
+MAXIMUM, AVERAGE, ITSELF = range(3)  # kinds of a share; the first two number the poolings of `pool_pair`
 
 
-class Half(NamedTuple):
-    """Depthwise and pointwise convolution and the norm behind them."""
+class Place(NamedTuple):
+    """Where p [E, O] has the weight of a term."""
 
-    depthwise: nn.Conv2d
-    pointwise: nn.Conv2d
-    norm: nn.BatchNorm2d
+    row: int
+    column: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Share:
-    """What an edge takes of its state as it is (`kind` 2) or of its poolings (0 maximum, 1 average)."""
+    """What an edge takes of its state as it is (`kind` ITSELF) or of its poolings (MAXIMUM, AVERAGE)."""
 
     node: int
     term: int
@@ -66,6 +69,9 @@ class Stock:
     norm: nn.BatchNorm2d | None
 
 
+Candidate: TypeAlias = Branch | Share | Stock
+
+
 @dataclass
 class Source:
     """All that leaves one state; branches of two halves come first. `free` reads nothing of the state but its size."""
@@ -78,58 +84,73 @@ class Source:
 
     @property
     def pooled(self) -> bool:
-        return any(share.kind < 2 for share in self.shares)
+        return any(share.kind != ITSELF for share in self.shares)
+
+    @property
+    def firsts(self) -> list[Half]:
+        """The first halves of all branches."""
+        return [branch.first for branch in self.branches]
 
     @property
     def seconds(self) -> list[Half]:
         """The second halves, those of the first branches."""
         return [branch.second for branch in self.branches if branch.second is not None]
 
+    @property
+    def dilations(self) -> list[int]:
+        """Those of the first halves; second halves have none."""
+        return [half.depthwise.dilation[0] for half in self.firsts]
+
+    def bodies(self) -> list[nn.Module]:
+        """All modules that have parameters, branches first; `free` has none."""
+        halves = [half for branch in self.branches for half in (branch.first, branch.second) if half is not None]
+        stock = [module for stock in self.stock for module in (stock.body, stock.norm)]
+        modules = [*(module for half in halves for module in half), *(share.norm for share in self.shares), *stock]
+        return [module for module in modules if module is not None]
+
+
+def filters(halves: Sequence[Half]) -> tuple[list[Tensor], list[Tensor]]:
+    """The depthwise weights [C, 1, k, k] and the pointwise weights [C, C, 1, 1] of each half."""
+    return [half.depthwise.weight for half in halves], [half.pointwise.weight for half in halves]
+
+
+class _Watched(NamedTuple):
+    """A module or parameter, and the place where its owner has it."""
+
+    owner: Mapping[str, object]
+    name: str
+    value: object
+
 
 class Layout:
-    """The sources of a cell, the columns of p that each node's terms have, and all parameters in one order."""
+    """The sources of a cell, the places in p that each node's terms have, and all parameters in one order.
+
+    `mask[row][column]` says what runs, of that alone which the edge offers.
+    """
 
     def __init__(
-        self, sources: Sequence[Source], places: Sequence[Sequence[tuple[int, int]]], mask: Sequence[Sequence[bool]]
+        self, sources: Sequence[Source], places: Sequence[Sequence[Place]], mask: Sequence[Sequence[bool]]
     ) -> None:
         self.sources, self.places = tuple(sources), tuple(tuple(node) for node in places)
         self.mask, self.columns = mask, len(mask[0])
-        bodies: list[nn.Module] = []
-        for source in self.sources:
-            for branch in source.branches:
-                bodies += [*branch.first, *(branch.second or ())]
-            bodies += [share.norm for share in source.shares if share.norm is not None]
-            for stock in source.stock:
-                bodies += [stock.body] if stock.norm is None else [stock.body, stock.norm]
+        bodies = [body for source in self.sources for body in source.bodies()]
         self.parameters = list(dict.fromkeys(p for body in bodies for p in body.parameters()))
-        self._watched: list[tuple[dict[str, Any], str, Any]] = []
-        self.counts = [len(node) for node in self.places]
+        self.counts = [len(node) for node in self.places]  # T of each node
+        self._watched: list[_Watched] = []
         self._indices: dict[tuple[torch.device, int | None], Tensor] = {}
+        self._running: dict[torch.device, Tensor] = {}
 
     def index(self, device: torch.device, source: int | None = None) -> Tensor:
-        """The places in p [E, O] laid flat: of all terms, node by node, or of a source's branches."""
+        """The places in p [E, O] laid flat: of all terms, node by node, or [n] of the n branches of a source."""
         key = device, source
         if key not in self._indices:
             places = [place for node in self.places for place in node]
             if source is not None:
                 places = [self.places[branch.node][branch.term] for branch in self.sources[source].branches]
-            flat = [row * self.columns + column for row, column in places]
-            with torch.inference_mode(False):  # kept, and so used by passes that train
+            flat = [place.row * self.columns + place.column for place in places]
+            with torch.inference_mode(False):  # it stays, and so is used by passes that train
                 self._indices[key] = torch.tensor(flat, dtype=torch.int64).to(device)
         return self._indices[key]
-
-    def watch(self, cell: nn.Module) -> None:
-        """Note which modules and parameters the layout was made of."""
-        self._watched = [
-            (held, name, value)
-            for module in cell.modules()
-            for held in (module._modules, module._parameters)
-            for name, value in cast(dict[str, Any], held).items()
-        ]
-
-    def current(self) -> bool:
-        """Whether they still are those of the cell: loading may replace parameters, and a user modules."""
-        return all(held.get(name) is value for held, name, value in self._watched)
 
     @property
     def on(self) -> list[bool]:
@@ -137,26 +158,35 @@ class Layout:
         return [any(row) for row in self.mask]
 
     def running(self, device: torch.device) -> Tensor:
-        """[E, O], 1 for what runs; made once a device."""
-        key = device, -1
-        if key not in self._indices:
+        """[E, O], true for what runs; made once a device."""
+        if device not in self._running:
             with torch.inference_mode(False):
-                self._indices[key] = torch.tensor(self.mask).to(device)
-        return self._indices[key]
+                self._running[device] = torch.tensor(self.mask).to(device)
+        return self._running[device]
+
+    def watch(self, edges: nn.Module) -> None:
+        """Note of which modules and parameters of a cell's `edges` the layout was made."""
+        for module in edges.modules():
+            owners: tuple[Mapping[str, object], ...] = (module._modules, module._parameters)
+            self._watched += [_Watched(owner, name, value) for owner in owners for name, value in owner.items()]
+
+    def current(self) -> bool:
+        """Whether they still are those of the cell: loading may replace parameters, and a user modules."""
+        return all(owner.get(name) is value for owner, name, value in self._watched)
 
 
 def layout_of(cell: "MixedCell", mask: Sequence[Sequence[bool]]) -> Layout:
-    """The layout of what `mask` lets run."""
+    """The layout of what `mask[row][column]` lets run."""
     inputs = len(cell.plan.c_inputs)
     sources = [Source(cell.stride(state)) for state in range(inputs + cell.nodes)]
-    places: list[list[tuple[int, int]]] = []
+    places: list[list[Place]] = []
     for node in range(cell.nodes):
         places.append([])
         for edge in cell.incoming(node):
             for column, op in cell.operations(edge.row):
                 if mask[edge.row][column] and not isinstance(op, Zero):
                     _add(sources[edge.source], op, node, len(places[node]))
-                    places[node].append((edge.row, column))
+                    places[node].append(Place(edge.row, column))
     for source in sources:
         source.branches.sort(key=lambda branch: branch.second is None)
     layout = Layout(sources, places, [_offered(cell, row, mask[row]) for row in range(len(mask))])
@@ -171,15 +201,16 @@ def _offered(cell: "MixedCell", row: int, mask: Sequence[bool]) -> list[bool]:
 
 
 def _add(source: Source, op: nn.Module, node: int, term: int) -> None:
+    """Enter `op` among what leaves `source`, as term `term` of node `node`."""
     halves = separable_halves(op, source.stride)
     pool, norm = (op.pool, op.norm) if isinstance(op, PoolNorm) else (op, None)
-    kind = _pool_kind(pool, source.stride)
+    pooling = _pooling(pool, source.stride)
     if halves:
         source.branches.append(Branch(node, term, halves[0], halves[1] if len(halves) > 1 else None))
-    elif kind is not None:
-        source.shares.append(Share(node, term, kind, norm))
+    elif pooling is not None:
+        source.shares.append(Share(node, term, pooling, norm))
     elif isinstance(op, nn.Identity):
-        source.shares.append(Share(node, term, 2, None))
+        source.shares.append(Share(node, term, ITSELF, None))
     elif isinstance(op, PreActivated):
         *layers, last = op.behind_relu()
         if isinstance(last, nn.BatchNorm2d):
@@ -192,44 +223,12 @@ def _add(source: Source, op: nn.Module, node: int, term: int) -> None:
         source.stock.append(Stock(node, term, op, False, None))
 
 
-def separable_halves(op: nn.Module, stride: int) -> list[Half]:
-    """The halves of a separable candidate that the kernels serve; empty for all others."""
-    layers: list[Any] = op.behind_relu() if isinstance(op, PreActivated) else []
-    parts = [layers[:3], layers[4:7]] if len(layers) == 7 and type(layers[3]) is nn.ReLU else [layers]
-    found = []
-    for i, part in enumerate(parts):
-        s = stride if i == 0 else 1
-        if len(part) != 3 or not _served(part, s, (1, 2) if i == 0 and len(parts) == 1 else (1,)):
-            return []
-        found.append(Half(*part))
-    return found
-
-
-def _served(part: Sequence[nn.Module], stride: int, dilations: Sequence[int]) -> bool:
-    depthwise, pointwise, norm = part
-    if not (type(depthwise) is type(pointwise) is nn.Conv2d and type(norm) is nn.BatchNorm2d):
-        return False
-    c, k, d = depthwise.in_channels, depthwise.kernel_size[0], depthwise.dilation[0]
-    form = {"kernel_size": (k, k), "stride": (stride, stride), "dilation": (d, d), "padding": (d * (k // 2),) * 2}
-    return (
-        k in (3, 5, 7)
-        and d in dilations
-        and all(getattr(depthwise, name) == value for name, value in form.items())
-        and depthwise.groups == depthwise.out_channels == c == pointwise.in_channels == pointwise.out_channels
-        and (pointwise.kernel_size, pointwise.stride, pointwise.padding) == ((1, 1), (1, 1), (0, 0))
-        and pointwise.groups == 1
-        and depthwise.padding_mode == "zeros"
-        and depthwise.bias is None
-        and pointwise.bias is None
-    )
-
-
-def _pool_kind(pool: nn.Module, stride: int) -> int | None:
-    """0 for the maximum and 1 for the average over 3x3 windows as the kernels take them, None for other modules."""
+def _pooling(pool: nn.Module, stride: int) -> int | None:
+    """MAXIMUM or AVERAGE over 3x3 windows as the kernels take them, None for other modules."""
     if type(pool) not in (nn.MaxPool2d, nn.AvgPool2d):
         return None
-    wanted = {"kernel_size": 3, "stride": stride, "padding": 1, "ceil_mode": False, "dilation": 1,
+    served = {"kernel_size": 3, "stride": stride, "padding": 1, "ceil_mode": False, "dilation": 1,
               "return_indices": False, "count_include_pad": False, "divisor_override": None}  # fmt: skip
-    if any(getattr(pool, name, value) != value for name, value in wanted.items()):
+    if any(getattr(pool, name, value) != value for name, value in served.items()):
         return None
-    return 0 if type(pool) is nn.MaxPool2d else 1
+    return MAXIMUM if type(pool) is nn.MaxPool2d else AVERAGE

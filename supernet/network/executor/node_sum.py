@@ -12,7 +12,10 @@ __all__ = ["MOST_TERMS", "mix", "unmix"]
 
 
 def mix(z: Sequence[Tensor], packed: Tensor, p: Tensor, gate: Tensor | None) -> Tensor:
-    """The node [B, C, H, W] of T terms; `packed` [4, T, C] is mean, scale, shift, rstd (norms.py)."""
+    """The node [B, C, H, W] of T terms `z` [B, C, H, W], weighed by `p` [T]; those whose `gate` [T] is 0 do not run.
+
+    `packed` [4, T, C] is mean, scale, shift and rstd of each term's norm (norms.py).
+    """
     parts = [
         node_mix(list(z[at]), *packed[:3, at].unbind(), p[at], None if gate is None else gate[at])
         for at in _pieces(len(z))
@@ -23,14 +26,14 @@ def mix(z: Sequence[Tensor], packed: Tensor, p: Tensor, gate: Tensor | None) -> 
 def unmix(
     g: Tensor, z: Sequence[Tensor], packed: Tensor, p: Tensor, gate: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(dp [T], sum_g [C], sum_gz [T, C], coef [T, 3, C]) of a node's gradient `g`."""
-    found = [
+    """(dp [T], sum_g [C], sum_gz [T, C], coef [T, 3, C]) of a node's gradient `g` [B, C, H, W]."""
+    sums = [
         node_mix_bwd_reduce(g, list(z[at]), *packed[:, at].unbind(), p[at], None if gate is None else gate[at])
         for at in _pieces(len(z))
     ]
-    if len(found) == 1:
-        return found[0]
-    dp, sum_g, sum_gz, coef = zip(*found, strict=True)
+    if len(sums) == 1:
+        return sums[0]
+    dp, sum_g, sum_gz, coef = zip(*sums, strict=True)
     return torch.cat(dp), sum_g[0], torch.cat(sum_gz), torch.cat(coef)
 
 

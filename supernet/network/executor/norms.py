@@ -31,7 +31,7 @@ def plain(like: Tensor, n: int) -> Tensor:
 
 
 def pack(norms: Sequence[Norm], mean: Tensor, var: Tensor, rstd: Tensor, eps: float) -> Tensor:
-    """[4, n, C] of norms over tensors with these statistics [n, C]; `rstd` is that of `eps`."""
+    """[4, n, C] of norms over tensors of these statistics [n, C]; `rstd` [n, C] is 1 / sqrt(var + eps)."""
     simple = all(norm is not None and uses_batch(norm) and not norm.affine and norm.eps == eps for norm in norms)
     if simple:
         return torch.stack([mean, rstd, torch.zeros_like(mean), rstd])
@@ -54,6 +54,8 @@ def _packed(norm: Norm, mean: Tensor, var: Tensor) -> Tensor:
 
 
 class _Row(NamedTuple):
+    """One norm's statistics [C] of a batch; `gate` [] is whether they count."""
+
     norm: nn.BatchNorm2d
     mean: Tensor
     var: Tensor
@@ -67,7 +69,10 @@ class Advance:
         self._rows: list[_Row] = []
 
     def add(self, norms: Sequence[Norm], mean: Tensor, var: Tensor, count: int, gate: Tensor | None = None) -> None:
-        """The statistics [n, C] of n norms over `count` pixels; where `gate` [n] is 0 they do not count."""
+        """The statistics [n, C] of n norms over `count` pixels, `var` biased; where `gate` [n] is 0 they do not count.
+
+        Raises ValueError for norms that take the statistics of one pixel.
+        """
         if count == 1 and any(norm is not None and uses_batch(norm) for norm in norms):
             raise ValueError("Expected more than 1 value per channel when training")  # as torch says of a norm
         var = var * (count / max(count - 1, 1))  # running variances are unbiased
@@ -93,22 +98,23 @@ def _move(
 ) -> None:
     """Running statistics towards new ones; all norms have one momentum."""
     values = [
-        value.to(kept.dtype) if gate is None else torch.where(gate, value.to(kept.dtype), kept)
-        for value, kept, gate in zip(new, running, gates, strict=True)
+        value.to(old.dtype) if gate is None else torch.where(gate, value.to(old.dtype), old)
+        for value, old, gate in zip(new, running, gates, strict=True)
     ]
     momentum = norms[0].momentum
     if momentum is not None:
         torch._foreach_lerp_(running, values, momentum)
         return
-    for norm, kept, value in zip(norms, running, values, strict=True):  # the average over all batches
-        kept.lerp_(value, 1.0 / float(norm.num_batches_tracked or 1))
+    for norm, old, value in zip(norms, running, values, strict=True):  # the average over all batches
+        old.lerp_(value, 1.0 / float(norm.num_batches_tracked or 1))
 
 
 def _count(counts: Sequence[Tensor | None], gates: Sequence[Tensor | None]) -> None:
-    kept = [(count, gate) for count, gate in zip(counts, gates, strict=True) if count is not None]
-    if any(gate is not None for _, gate in kept):
+    """One more batch for each norm that counts them, where its gate is not 0."""
+    counted = [(count, gate) for count, gate in zip(counts, gates, strict=True) if count is not None]
+    if any(gate is not None for _, gate in counted):
         torch._foreach_add_(
-            [count for count, _ in kept], [gate.to(torch.int64) for _, gate in kept if gate is not None]
+            [count for count, _ in counted], [gate.to(torch.int64) for _, gate in counted if gate is not None]
         )
-    elif kept:
-        torch._foreach_add_([count for count, _ in kept], 1)
+    elif counted:
+        torch._foreach_add_([count for count, _ in counted], 1)

@@ -15,7 +15,7 @@ __all__ = ["is_pointwise", "pointwise"]
 
 
 def is_pointwise(layer: nn.Module, x: Tensor) -> bool:
-    """Whether `pointwise(layer, x)` computes what `layer(x)` does, on a device where that is quicker."""
+    """Whether `pointwise(layer, x)` computes what `layer(x)` does for `x` [B, C, H, W], where that is quicker."""
     if type(layer) is not nn.Conv2d or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     one, zero = (1, 1), (0, 0)
@@ -27,5 +27,5 @@ def is_pointwise(layer: nn.Module, x: Tensor) -> bool:
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """`layer(x)` for a channels-last `x` [B, C, H, W]."""
+    """`layer(x)` [B, C', H, W] for a channels-last `x` [B, C, H, W]."""
     return F.linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1)).permute(0, 3, 1, 2)

@@ -2,17 +2,21 @@
 
 node_i = sum over edges j -> i, operations o that the edge offers:  p[j -> i, o] * o(state_j)
 
-With partial channels each edge is written out on its own (partial.py).
+With partial channels each edge is written out on its own (partial_channels.py).
 """
 # B batch, C channels, H height, W width, E edges, O operations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from ...ops.identity import Zero
+from ..gates import gated_statistics
+from ..mixture import HostMask, Mask, split_gate
 from ..partial_channels import bypass, join, share, take
-from .registry import EXECUTORS, Mask, on_host
+from .registry import EXECUTORS
 
 if TYPE_CHECKING:
     from ...space.cells import Edge
@@ -28,27 +32,35 @@ class Reference:
     name: ClassVar[str] = "reference"
     double_backward: ClassVar[bool] = True
     channels_last: ClassVar[bool] = False
+    serves_hooks: ClassVar[bool] = True
 
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
-        mask = on_host(mask)
-        states = weights.enter(x)
-        for node in range(weights.nodes):
-            terms = [
-                term
-                for edge in weights.incoming(node)
-                for term in _terms(weights, edge, states[edge.source], p[edge.row], mask[edge.row])
-            ]
-            total = sum(terms[1:], terms[0]) if terms else weights.empty(node, states)
-            states.append(total)
-        return weights.leave(states)
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        with gated_statistics(weights.gated(mask)) if isinstance(mask, Tensor) else nullcontext():
+            return _run(x, weights, *split_gate(p, mask))
 
 
-def _terms(weights: "MixedCell", edge: "Edge", x: Tensor, p: Tensor, mask: Sequence[bool]) -> list[Tensor]:
+def _run(x: Sequence[Tensor], cell: "MixedCell", p: Tensor, mask: HostMask) -> Tensor:
+    states = cell.enter(x)
+    for node in range(cell.nodes):
+        terms = [
+            term
+            for edge in cell.incoming(node)
+            for term in _terms(cell, edge, states[edge.source], p[edge.row], mask[edge.row])
+        ]
+        states.append(sum(terms[1:], terms[0]) if terms else cell.empty(node, states))
+    return cell.leave(states)
+
+
+def _terms(cell: "MixedCell", edge: "Edge", x: Tensor, p: Tensor, mask: Sequence[bool]) -> list[Tensor]:
     """What one edge adds to its node: a term for each operation that runs; with partial channels one term in all."""
-    k = weights.partial
-    seen = take(x, k)
-    terms = [p[column] * op(seen) for column, op in weights.operations(edge.row) if mask[column]]
-    if k == 1 or not terms:
+    seen = take(x, cell.partial)
+    running = [(column, op) for column, op in cell.operations(edge.row) if mask[column]]
+    outputs: Iterable[tuple[int, Tensor]] = ((column, op(seen)) for column, op in running)
+    if cell.hooks is not None:
+        outputs = cell.hooks(edge.row, seen, {c: op(seen) for c, op in running if not isinstance(op, Zero)}).items()
+    terms = [p[column] * y for column, y in outputs]
+    if cell.partial == 1 or not running:
         return terms
-    passed = bypass(x, weights.stride(edge.source))[:, seen.shape[1] :]
-    return [join(sum(terms[1:], terms[0]), share(p, mask) * passed, k)]
+    rest = share(p, mask) * bypass(x, cell.stride(edge.source))[:, seen.shape[1] :]
+    mix = sum(terms[1:], terms[0]) if terms else rest.new_zeros((rest.shape[0], seen.shape[1], *rest.shape[2:]))
+    return [join(mix, rest, cell.partial)]

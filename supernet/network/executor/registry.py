@@ -1,19 +1,21 @@
-"""The registry of executors, and how `auto` picks one."""
+"""The registry of executors, and what each of them is."""
+# B batch, C channels, H height, W width, E edges, O operations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
-from ...errors import SupernetError, unknown
+from ...errors import SupernetError
 from ...registry import Registry
+from ..connector import name_of
+from ..mixture import Mask
 
 if TYPE_CHECKING:
     from ..cell import MixedCell
+    from ..connector import EdgeHooks
 
-__all__ = ["EXECUTORS", "Executor", "Mask", "make_executor", "on_host"]
-
-Mask = Sequence[Sequence[bool]]
+__all__ = ["EXECUTORS", "Executor", "refuse_hooks"]
 
 
 class Executor(Protocol):
@@ -22,24 +24,22 @@ class Executor(Protocol):
     name: ClassVar[str]
     double_backward: ClassVar[bool]  # may its output be differentiated twice?
     channels_last: ClassVar[bool]  # the memory format that it is fast in
+    serves_hooks: ClassVar[bool]  # does it form the single outputs that edge connectors and observers are about?
 
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: "Mask | Tensor") -> Tensor: ...
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        """The cell's output [B, C', H', W'] of its input states [B, C, H, W], with `p` and `mask` [E, O]."""
+        ...
 
 
 EXECUTORS: Registry[Callable[[], Executor]] = Registry("executor")
 
 
-def on_host(mask: Mask | Tensor) -> Mask:
-    """The mask as plain values; the host waits for one that is on a device."""
-    return mask.tolist() if isinstance(mask, Tensor) else mask
-
-
-def make_executor(name: str) -> Executor:
-    """The executor `name`; "auto" takes the fastest that serves, at the first pass, and logs which."""
-    if name == "auto":
-        from .automatic import Auto  # which chooses among those registered here
-
-        return Auto()
-    if name not in EXECUTORS:
-        raise SupernetError(unknown("executor", name, ["auto", *EXECUTORS]))
-    return EXECUTORS[name]()
+def refuse_hooks(name: str, hooks: "EdgeHooks | None") -> None:
+    """Raises SupernetError for an executor that cannot serve the edge connectors and observers of a cell."""
+    if hooks is not None:
+        connectors = [f"edge connector {name_of(hook)}" for hook in hooks.connectors]
+        observers = [f"observer {name_of(hook)}" for hook in hooks.observers]
+        raise SupernetError(
+            f"executor={name} cannot serve the {(connectors or observers)[0]}, for its kernels never form the outputs "
+            "of single operations; use executor=torch or auto"
+        )

@@ -8,6 +8,7 @@ backward were measured 2 to 5 times faster on the CPU.
 # B batch, C channels, H height, W width, E edges, O operations, T terms of one node
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from ...ops import PreActivated
 from ...ops.identity import Zero
+from ..gates import gated_statistics
+from ..mixture import HostMask, Mask, split_gate
 from ..partial_channels import bypass, join, share, take
 from ..pool_norm import PoolNorm
 from .cpu_forms import after_relu, enter
-from .registry import EXECUTORS, Mask, on_host
+from .registry import EXECUTORS
 
 if TYPE_CHECKING:
     from ...space.cells import Edge
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wide", "weighted_sum"]
 
-MOST_PLACES = 1024  # kept a cell: a sampler of paths takes ever other ones
+MOST_PLACES = 1024  # index tensors that a cell keeps: a sampler of paths asks for other ones at each step
 
 
 @EXECUTORS.register("torch")
@@ -37,38 +40,46 @@ class Wide:
     name: ClassVar[str] = "torch"
     double_backward: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
+    serves_hooks: ClassVar[bool] = True
 
-    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask | Tensor) -> Tensor:
-        mask = on_host(mask)
-        states = [_Source(state, weights.partial) for state in enter(weights, x)]
-        for node in range(weights.nodes):
-            outputs: list[Tensor] = []
-            places: list[tuple[int, int]] = []
-            running: list[Edge] = []
-            for edge in weights.incoming(node):
-                offered = [(column, op) for column, op in weights.operations(edge.row) if mask[edge.row][column]]
-                running += [edge] if offered else []
-                for column, op in offered:
-                    if not isinstance(op, Zero):
-                        outputs.append(states[edge.source].apply(op))
-                        places.append((edge.row, column))
-            total = _mixed(weights, p, places, outputs) if outputs else None
-            if running and weights.partial > 1:
-                total = _with_bypass(total, weights, running, states, p, mask)
-            elif total is None:
-                total = weights.empty(node, [state.whole for state in states])
-            states.append(_Source(total, weights.partial))
-        return weights.leave([state.whole for state in states])
+    def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
+        with gated_statistics(weights.gated(mask)) if isinstance(mask, Tensor) else nullcontext():
+            return _run(x, weights, *split_gate(p, mask))
 
 
-def _mixed(cell: "MixedCell", p: Tensor, places: Sequence[tuple[int, int]], outputs: Sequence[Tensor]) -> Tensor:
-    key = "places", tuple(places), p.device
-    if key not in cell.layouts:
-        if len(cell.layouts) >= MOST_PLACES:
-            cell.layouts.clear()
-        with torch.inference_mode(False):  # kept on the device, where a captured step may not copy it to
-            cell.layouts[key] = torch.tensor([row * p.shape[1] + column for row, column in places]).to(p.device)
-    return weighted_sum(p.flatten().index_select(0, cell.layouts[key]), outputs)
+def _run(x: Sequence[Tensor], cell: "MixedCell", p: Tensor, mask: HostMask) -> Tensor:
+    states = [_Source(state, cell.partial) for state in enter(cell, x)]
+    for node in range(cell.nodes):
+        outputs: list[Tensor] = []
+        places: list[tuple[int, int]] = []
+        running: list[Edge] = []
+        for edge in cell.incoming(node):
+            offered = [(column, op) for column, op in cell.operations(edge.row) if mask[edge.row][column]]
+            running += [edge] if offered else []
+            source = states[edge.source]
+            terms = {column: source.apply(op) for column, op in offered if not isinstance(op, Zero)}
+            if cell.hooks is not None and terms:
+                terms = cell.hooks(edge.row, source.x, terms)
+            outputs += terms.values()
+            places += [(edge.row, column) for column in terms]
+        total = _mixed(cell, p, tuple(places), outputs) if outputs else None
+        if running and cell.partial > 1:
+            total = _with_bypass(total, cell, running, states, p, mask)
+        elif total is None:
+            total = cell.empty(node, [state.whole for state in states])
+        states.append(_Source(total, cell.partial))
+    return cell.leave([state.whole for state in states])
+
+
+def _mixed(cell: "MixedCell", p: Tensor, places: tuple[tuple[int, int], ...], outputs: Sequence[Tensor]) -> Tensor:
+    """sum_t p[places[t]] * outputs[t]: the terms [B, C, H, W] of one node."""
+    key = places, p.device
+    if key not in cell.places:
+        if len(cell.places) >= MOST_PLACES:
+            cell.places.clear()
+        with torch.inference_mode(False):  # stays on the device, where a captured step may not copy it to
+            cell.places[key] = torch.tensor([row * p.shape[1] + column for row, column in places]).to(p.device)
+    return weighted_sum(p.flatten().index_select(0, cell.places[key]), outputs)
 
 
 def _with_bypass(
@@ -77,7 +88,7 @@ def _with_bypass(
     running: Sequence["Edge"],
     states: Sequence["_Source"],
     p: Tensor,
-    mask: Mask,
+    mask: HostMask,
 ) -> Tensor:
     """The node [B, C, H, W] of `mix`, which has the channels that operations see; None where only `none` runs."""
     k, seen = weights.partial, weights.plan.channels // weights.partial

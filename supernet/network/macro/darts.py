@@ -4,7 +4,7 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 """
 # B batch, C channels, H height, W width, L layers, E edges, O operations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,9 @@ from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
 from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
-from ..executor.registry import Mask
+from ..mixture import Mixture
 from .auxiliary import AuxiliaryHead
-from .cells import require_cells, run_mixed
+from .cells import CellBody, require_cells
 from .registry import MACROS, Macro
 from .stems import CifarStem, ImageNetStem, make_stem
 
@@ -43,11 +43,10 @@ def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Map
     return found
 
 
-class DartsBody(nn.Module):
+class DartsBody(CellBody):
     """The relaxed network: every cell mixed. `sites` has one entry a cell.
 
-    With `partial` = k the operations see 1 / k of the channels, and the others pass by (PC-DARTS; partial.py).
-    `checkpoint` computes the inside of each cell again in the backward (checkpointing.py).
+    With `partial` = k the operations see 1 / k of the channels, and the others pass by (partial_channels.py).
     """
 
     def __init__(
@@ -68,11 +67,10 @@ class DartsBody(nn.Module):
         partial: int = 1,
         checkpoint: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(executor, checkpoint)
         space = require_cells(space, "darts", KINDS, inputs=2)
         if concat != "relaxed":
             raise SupernetError(f"network.concat={concat!r}: a supernet joins all nodes; leave concat out")
-        self.executor, self.checkpoint = executor, checkpoint
         self.stem = make_stem(stem, in_chans, channels, stem_multiplier)
         steps = plans(self.stem, channels, layers, dict.fromkeys(space.kinds, len(space.concat)))
         self.cells = nn.ModuleList(
@@ -81,11 +79,11 @@ class DartsBody(nn.Module):
         self.sites = tuple(plan.kind for plan in steps)
         self.classifier = linear_head(steps[-1].channels * len(space.concat), num_classes)
 
-    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
+    def run(self, x: Tensor, mixture: Mixture) -> Tensor:
         """Logits [B, num_classes] of images [B, in_chans, H, W]."""
         s0, s1 = self.stem(x)
-        for cell, p_EO, mask_EO in zip(self.cells, p, mask, strict=True):
-            s0, s1 = s1, run_mixed(self, cell, (s0, s1), p_EO, mask_EO)  # type: ignore[arg-type]
+        for cell, p_EO, mask_EO in zip(self.mixed, *mixture, strict=True):
+            s0, s1 = s1, self.run_cell(cell, (s0, s1), p_EO, mask_EO)
         return self.classifier(s1.mean(dim=(2, 3)))
 
 

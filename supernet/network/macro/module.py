@@ -5,9 +5,9 @@ import copy
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,19 +21,23 @@ from ...space.layers.repeat import Repeat
 from ...space.space import Space
 from ...space.tree import all_choices, tree_of
 from ...space.value import Derived, ValueChoice, value_of
+from ..body import Body
 from ..choice_sum import fused_sum
-from ..executor import Executor
-from ..executor.automatic import Auto
+from ..executor import Auto, Executor, make_executor
 from ..executor.fused import Fused
-from ..executor.registry import Mask
+from ..gates import gated_statistics
+from ..mixture import Mixture
 from .registry import MACROS, Macro
 
 __all__ = ["ModuleBody", "decide"]
 
 log = logging.getLogger(__name__)
 
+_Add: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]  # weights, outputs -> their sum
+_Network = TypeVar("_Network", bound=nn.Module)
 
-class ModuleBody(nn.Module):
+
+class ModuleBody(Body):
     """The network itself, each choice a site; choices that share a name read one table.
 
     Executors serve cells, so this runs as the modules that it is; with a fused one each `Choice` sums its options in
@@ -42,53 +46,97 @@ class ModuleBody(nn.Module):
 
     def __init__(self, space: Space, executor: Executor | None = None, /, **arguments: Any) -> None:
         super().__init__()
-        self.net = _made(space, arguments)
-        self.executor = None
+        self.net = _network(space, arguments)
         self._double_backward = False
-        found = list(all_choices(self.net))
-        self.sites = tuple(site for site, _ in found)
-        self._choices = [choice for _, choice in found]
+        choices = list(all_choices(self.net))
+        self.sites = tuple(site for site, _ in choices)
+        self._choices = [choice for _, choice in choices]
         if repr(tree_of(self.net)) != repr(list(space.root)):  # equal dicts may differ in their order
             raise SupernetError(
                 f"the network of space {space.name!r} has other decisions with the arguments {str(arguments)[:120]}; "
                 "its tree must not depend on them: bind such arguments in the space, Space(partial(Net, ...))"
             )
-        self._sums = [choice for choice in self._choices if isinstance(choice, Choice) and len(choice.names) > 1]
-        if self._sums and isinstance(executor, Fused | Auto):
-            where = " where that is faster" if isinstance(executor, Auto) else ""
-            log.info(
-                "space %r runs as modules, with each of its %d Choice points summed in one fused pass%s (executor=%s)",
-                *(space.name, len(self._sums), where, executor.name),
-            )
-            self._sum_by(functools.partial(fused_sum, executor))
+        self._summed = [choice for choice in self._choices if isinstance(choice, Choice) and len(choice.names) > 1]
+        self._add: _Add = weighed_sum
+        if executor is not None:
+            self._sum_by(_sum_of(executor))
+            self._log_sums(executor)
 
-    @property
-    def double_backward(self) -> bool:
-        """Whether the output can be differentiated twice; once asked for it stays."""
-        return self._double_backward
-
-    @double_backward.setter
-    def double_backward(self, needed: bool) -> None:
-        self._double_backward = needed
-        if needed and any(choice.add is not weighed_sum for choice in self._sums):
-            log.info("double backward: the Choice points are summed by stock operations, not in fused passes")
-            self._sum_by(weighed_sum)
-
-    def _sum_by(self, add: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]) -> None:
-        for choice in self._sums:
+    def _sum_by(self, add: _Add) -> None:
+        self._add = add
+        for choice in self._summed:
             choice.add = add
 
-    def run(self, x: Any, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
-        """The network's output."""
+    def _log_sums(self, executor: Executor) -> None:
+        if self._summed and isinstance(executor, Fused | Auto):
+            log.info(
+                "a network runs as modules, with each of its %d Choice points summed in one fused pass%s (executor=%s)",
+                len(self._summed),
+                " where that is faster" if isinstance(executor, Auto) else "",
+                executor.name,
+            )
+
+    def run(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """The network's output for `x`, whatever its first layer reads."""
         try:
-            for choice, p_EO, mask_EO in zip(self._choices, p, mask, strict=True):
+            for choice, p_EO, mask_EO in zip(self._choices, *mixture, strict=True):
                 choice.mix(p_EO[0], mask_EO[0])
             # Of the forms of attention the plain one alone can be differentiated twice.
-            with sdpa_kernel(SDPBackend.MATH) if self.double_backward else nullcontext():
+            attention = sdpa_kernel(SDPBackend.MATH) if self._double_backward else nullcontext()
+            with attention, self._statistics(mixture):
                 return self.net(x)
         finally:  # a stale p would keep its graph alive, and a bare call of the network would use it
             for choice in self._choices:
                 choice.mix(None)
+
+    def _statistics(self, mixture: Mixture) -> AbstractContextManager[None]:
+        gates = [
+            (mask_EO[0, column], option)
+            for choice, mask_EO in zip(self._choices, mixture.mask, strict=True)
+            if isinstance(mask_EO, Tensor) and isinstance(choice, Choice)
+            for column, option in enumerate(choice.options.values())
+        ]
+        return gated_statistics(gates) if gates else nullcontext()
+
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+        return decide(self.net, space, genotype)
+
+    def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        if not 0 <= site < len(self._choices) or row != 0 or not 0 <= column < len(self._choices[site].names):
+            raise SupernetError(f"there is no option in column {column} on row {row} of site {site}")
+        choice = self._choices[site]
+        # A choice between values has no weights: layers take slices of theirs.
+        return list(choice.options[choice.names[column]].parameters()) if isinstance(choice, Choice) else []
+
+    def use(self, name: str) -> None:
+        executor = make_executor(name)
+        self._sum_by(_sum_of(executor))
+        self._log_sums(executor)
+
+    @contextmanager
+    def executing(self, name: str) -> Iterator[None]:
+        before = self._add, self._double_backward
+        executor = make_executor(name)
+        self._sum_by(_sum_of(executor))
+        self._double_backward = executor.double_backward
+        try:
+            yield
+        finally:
+            add, self._double_backward = before
+            self._sum_by(add)
+
+    def require_double_backward(self, who: str) -> None:
+        """Sum the options by stock operations and run attention in its plain form, from now on."""
+        self._double_backward = True
+        if self._summed and self._add is not weighed_sum:
+            log.info("double backward: the Choice points are summed by stock operations, not in fused passes")
+            self._sum_by(weighed_sum)
+        log.info("%s needs double backward: attention runs in its plain form", who)
+
+
+def _sum_of(executor: Executor) -> _Add:
+    """How options are summed where `executor` was asked for."""
+    return functools.partial(fused_sum, executor) if isinstance(executor, Fused | Auto) else weighed_sum
 
 
 class _Sum(nn.Module):
@@ -161,14 +209,14 @@ class _Decider:
         return taken[0] if len(taken) == 1 else _Sum(taken)
 
 
-def _made(space: Space, arguments: dict[str, Any]) -> nn.Module:
+def _network(space: Space, arguments: dict[str, Any]) -> nn.Module:
     if space.factory is None:
         raise TypeError("the space was not made from a network")
     return space.factory(**arguments)
 
 
 def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
-    return _decided(_made(space, arguments), space, genotype, fresh=True)
+    return _decided(_network(space, arguments), space, genotype, fresh=True)
 
 
 def _of(space: Space) -> Macro:
@@ -176,18 +224,18 @@ def _of(space: Space) -> Macro:
     return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2))
 
 
-def _with_arguments(function: Callable[..., nn.Module], space: Space, positional: int) -> Callable[..., nn.Module]:
+def _with_arguments(function: Callable[..., _Network], space: Space, positional: int) -> Callable[..., _Network]:
     factory = space.factory
     bound = set(factory.keywords) if isinstance(factory, functools.partial) else set()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = inspect.signature(factory).parameters.values() if factory is not None else ()
-    taken = [p for p in own if p.kind in kinds and p.default is not p.empty and p.name not in bound]
+    free = [p for p in own if p.kind in kinds and p.default is not p.empty and p.name not in bound]
     names = [inspect.Parameter(f"_{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(positional)]
 
-    def with_arguments(*given: Any, **arguments: Any) -> nn.Module:
-        return function(*given, **arguments)
+    def with_arguments(*first: Any, **arguments: Any) -> _Network:
+        return function(*first, **arguments)
 
-    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in taken]
+    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in free]
     with_arguments.__signature__ = inspect.Signature([*names, *keywords])  # type: ignore[attr-defined]
     return with_arguments
 

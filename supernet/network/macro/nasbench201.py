@@ -18,8 +18,8 @@ from ...space.space import Space
 from ..cell import CellPlan, DiscreteCell, MixedCell
 from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
-from ..executor.registry import Mask
-from .cells import require_cells, run_mixed
+from ..mixture import Mixture
+from .cells import CellBody, require_cells
 from .registry import MACROS, Macro
 
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
@@ -75,7 +75,7 @@ def _layers(steps: Sequence[CellPlan | None], channels: int, make_cell: Any) -> 
     return layers
 
 
-class NasBench201Body(nn.Module):
+class NasBench201Body(CellBody):
     """The relaxed network; `sites` has one entry a cell. `partial` and `checkpoint` as for DARTS."""
 
     def __init__(
@@ -92,9 +92,8 @@ class NasBench201Body(nn.Module):
         partial: int = 1,
         checkpoint: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(executor, checkpoint)
         space = require_cells(space, "nasbench201", KINDS, inputs=1)
-        self.executor, self.checkpoint = executor, checkpoint
         steps = plans(channels, cells_per_stage)
         self.stem = make_stem(in_chans, channels)
         norms = {"affine": affine, "pool_bn": False}
@@ -103,12 +102,12 @@ class NasBench201Body(nn.Module):
         self.last = make_last(channels * 4)
         self.classifier = linear_head(channels * 4, num_classes)
 
-    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
+    def run(self, x: Tensor, mixture: Mixture) -> Tensor:
         """Logits [B, num_classes] of images [B, in_chans, H, W]."""
         x = self.stem(x)
-        sites = iter(zip(p, mask, strict=True))
+        sites = iter(zip(*mixture, strict=True))
         for layer in self.cells:
-            x = run_mixed(self, layer, (x,), *next(sites)) if isinstance(layer, MixedCell) else layer(x)
+            x = self.run_cell(layer, (x,), *next(sites)) if isinstance(layer, MixedCell) else layer(x)
         return self.classifier(self.last(x).mean(dim=(2, 3)))
 
 

@@ -3,11 +3,13 @@
     embedding K x H, dropout | the cell, T steps from a hidden state of zeros | dropout, linear H to K
 
 It guesses the next character at every step. The search has a norm behind each state, the final network none;
-`norm` of "layer", "batch" or "none" says otherwise (recurrent.py above says why).
+`norm` of "layer", "batch" or "none" says otherwise (recurrent_cell.py says why).
 """
 # B batch, T time steps, K characters, H hidden units, E edges, O operations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,9 +17,12 @@ from ...errors import SupernetError
 from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
-from ..executor import Executor
-from ..executor.registry import Mask
+from ..body import Body
+from ..executor import Executor, make_executor
+from ..inherit import inherit
+from ..mixture import Mixture
 from ..recurrent_cell import DiscreteRecurrentCell, MixedRecurrentCell
+from .discrete import build_from, shared_arguments
 from .registry import MACROS, Macro
 
 __all__ = ["RecurrentBody", "RecurrentNetwork"]
@@ -61,7 +66,7 @@ class _Characters(nn.Module):
         return self.decoder(self.dropout(h)).transpose(1, 2)
 
 
-class RecurrentBody(_Characters):
+class RecurrentBody(_Characters, Body):
     """The relaxed network; one site, which all time steps share. Executors serve cells of images and have no part."""
 
     def __init__(
@@ -77,13 +82,31 @@ class RecurrentBody(_Characters):
     ) -> None:
         super().__init__(hidden, num_classes, dropout)
         cells = _checked(space)
-        self.executor = None
         self.sites = cells.kinds
         self.cell = MixedRecurrentCell(cells, hidden, norm)
 
-    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor:
+    def run(self, x: Tensor, mixture: Mixture) -> Tensor:
         """Logits [B, num_classes, T] of characters [B, T], int64."""
-        return self.decode(self.cell(self.embed(x), p[0], mask[0]))
+        return self.decode(self.cell(self.embed(x), mixture.p[0], mixture.mask[0]))
+
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+        net = build_from(space, genotype, seed=0, **shared_arguments(space, arguments))
+        net.to(next(self.parameters()))
+        inherit(self, net, _checked(space), genotype)
+        return net.train(self.training)
+
+    def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        return []  # activations have no weights, and the matrix of a node serves all that enters it
+
+    def use(self, name: str) -> None:
+        make_executor(name)  # which raises SupernetError for an unknown name; none has a part in this body
+
+    def executing(self, name: str) -> AbstractContextManager[None]:
+        self.use(name)
+        return nullcontext()
+
+    def require_double_backward(self, who: str) -> None:
+        """Nothing to do: stock operations all."""
 
 
 class RecurrentNetwork(_Characters):

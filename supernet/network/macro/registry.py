@@ -1,38 +1,23 @@
 """The registry of macro structures: for each, the relaxed body and the discrete network of a space."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import SupernetError
 from ...registry import Registry
 from ...space.space import Space
-from ..executor import Executor
-from ..executor.registry import Mask
+from ..body import Body
 
 __all__ = ["MACROS", "Body", "Macro", "macro_of"]
-
-
-class Body(Protocol):
-    """The weights of a relaxed network.
-
-    `sites` names the table of each place where mixing weights enter: a cell, or a choice. `run` takes one p [E, O] and
-    one mask [E][O] a site, in this order, so that a method may give each site a leaf of its own.
-    """
-
-    sites: Sequence[str]
-    executor: Executor | None
-
-    def run(self, x: Tensor, p: Sequence[Tensor], mask: Sequence[Mask]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Macro:
     """Both networks of a macro structure; their keyword arguments are checked against these functions' signatures."""
 
-    relaxed: Callable[..., nn.Module]  # (space, executor, **arguments) -> Body
+    relaxed: Callable[..., Body]  # (space, executor, **arguments)
     discrete: Callable[..., nn.Module]  # (space, genotype, **arguments) -> plain network
     of: "Callable[[Space], Macro] | None" = None  # both for one space, where their arguments differ from space to space
 

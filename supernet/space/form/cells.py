@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import SupernetError
-from ..cells import CellSpace, EdgeCells, TopKCells
+from ..cells import CellSpace, EdgeCells, NasnetCells, TopKCells
 from ..space import Space
-from ..zoo.nasnet import NasnetCells
 from .fields import FormError, brief, fields, name, one_of, whole
 
 __all__ = ["read_cells", "write_cells"]

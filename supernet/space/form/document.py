@@ -10,8 +10,8 @@ from typing import Any
 
 from ...arguments import check_arguments
 from ...errors import SupernetError
+from ..registry import SPACES, get_space
 from ..space import Space
-from ..zoo import SPACES, get_space
 from .cells import read_cells
 from .classes import check_allow, find_class
 from .factories import named_by, registered
@@ -46,11 +46,11 @@ class SpaceFile:
         A document may write down a registered space, and then takes over its rule of equal networks, but not redefine
         its name: what a genotype calls `darts` is the space `darts`.
         """
-        made = self.build(allow)
-        known = _registered(made)
-        if known is not None and made._canonical is None:
-            made._canonical = known._canonical
-        return made
+        space = self.build(allow)
+        known = _registered(space)
+        if known is not None and space.canonical_rule is None:
+            space.canonical_rule = known.canonical_rule
+        return space
 
     def build(self, allow: Sequence[str] = ()) -> Space:
         """The space, whatever is registered under its name."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...errors import SupernetError
 from ..genotype import Genotype
+from ..registry import SPACES, get_space
 from ..space import Space
-from ..zoo import SPACES, get_space
 from .classes import OURS
 from .signature import signature
 

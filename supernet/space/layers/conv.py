@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import SupernetError
+from ...ops.channels_last import picked_pixels, unsafe_in_channels_last
 from ..value import Arg, choices_of
 from .elastic import Setting, shrunk
 from .superposed import Superposed
@@ -85,8 +86,11 @@ class Conv2d(Superposed):
         if self._depthwise:  # as many groups as the widest that runs has channels
             groups = weight.shape[0] // (setting["out_channels"] // groups)
         x = shrunk(x, weight.shape[1] * groups, 1)
-        dilation = setting["dilation"]
-        return F.conv2d(x, weight, bias, setting["stride"], self._pad(weight.shape[-1], dilation), dilation, groups)
+        dilation, stride = setting["dilation"], setting["stride"]
+        pad = self._pad(weight.shape[-1], dilation)
+        if x.is_cpu and unsafe_in_channels_last(weight, (stride,)):
+            x, stride, pad = picked_pixels(F.pad(x, (pad, pad, pad, pad)) if pad else x, (stride, stride)), 1, 0
+        return F.conv2d(x, weight, bias, stride, pad, dilation, groups)
 
     def _pad(self, kernel: int, dilation: int) -> int:
         return dilation * (kernel - 1) // 2 if self.padding is None else self.padding

@@ -1,7 +1,7 @@
 """Search spaces of the literature, one a file; importing this package fills the registry `SPACES`."""
 
+from ..registry import SPACES, get_space
 from . import darts, darts_rnn, nasbench201, nasnet, robust
-from .registry import SPACES, get_space
 
 # These are networks with choices in them, and so need torch: imported when they are first asked for.
 for _name, _module in {

@@ -19,9 +19,9 @@ from ..choice import Choice
 from ..layers import Attention, Conv2d, Linear, Norm, Repeat
 from ..layers.elastic import Elastic, Setting
 from ..limits import check_options, check_sizes
+from ..registry import SPACES
 from ..space import Space
 from ..value import rounded
-from .registry import SPACES
 from .timm_interface import Classifier, drop_path
 
 __all__ = ["AutoFormer", "autoformer_tiny"]

@@ -7,7 +7,7 @@ are (1 * 3 * 6 * 10 * 7^8)^2 = (180 * 7^8)^2 = 1.0767e18 points.
 from collections.abc import Sequence
 
 from ..cells import TopKCells
-from .registry import SPACES
+from ..registry import SPACES
 
 __all__ = ["OPERATIONS", "darts"]
 

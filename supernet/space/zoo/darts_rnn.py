@@ -9,7 +9,7 @@ one table of 36 edges. The output is the mean of the eight nodes.
 from collections.abc import Sequence
 
 from ..cells import TopKCells
-from .registry import SPACES
+from ..registry import SPACES
 
 __all__ = ["OPERATIONS", "darts_rnn"]
 

@@ -9,8 +9,8 @@ al., arXiv:2211.01842). The space is its YAML form, `forms/grammar.yaml`.
 from pathlib import Path
 
 from ..form.document import space_file
+from ..registry import SPACES
 from ..space import Space
-from .registry import SPACES
 
 __all__ = ["grammar"]
 

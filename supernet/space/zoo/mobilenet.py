@@ -18,9 +18,9 @@ from ..choice import Choice
 from ..layers import Conv2d, Norm, Repeat
 from ..layers.activation import HardSigmoid
 from ..limits import check_options, check_sizes
+from ..registry import SPACES
 from ..space import Space
 from ..value import rounded
-from .registry import SPACES
 from .timm_interface import Classifier, drop_path
 
 __all__ = ["MBConv", "MobileNet", "mobilenetv3_like"]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..choice import Choice
 from ..decision import Value
 from ..limits import check_sizes
+from ..registry import SPACES
 from ..space import Space
-from .registry import SPACES
 from .timm_interface import Classifier, drop_path
 
 __all__ = ["DEPTHS", "OPTIONS", "InvertedResidual", "MacroNet", "nas_bench_macro", "to_string"]

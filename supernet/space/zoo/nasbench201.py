@@ -10,7 +10,7 @@ from ...errors import GenotypeError
 from ..cells import EdgeCells
 from ..decision import Value
 from ..genotype import Genotype
-from .registry import SPACES
+from ..registry import SPACES, space_of
 
 __all__ = ["OPERATIONS", "from_string", "nasbench201", "to_string"]
 
@@ -34,7 +34,9 @@ def nasbench201(operations: Sequence[str] = OPERATIONS) -> EdgeCells:
 
 def to_string(genotype: Genotype) -> str:
     """The benchmark's string of a genotype of this space."""
-    space = nasbench201(**genotype.args)
+    space = space_of(genotype)
+    if not isinstance(space, EdgeCells):
+        raise GenotypeError(f"a genotype of {genotype.space!r} has no NAS-Bench-201 string")
     graph = space.graphs(genotype)["cell"]
     return "+".join("|" + "".join(f"{term.op}~{term.source}|" for term in terms) for terms in graph.nodes)
 
@@ -46,12 +48,12 @@ def from_string(text: str) -> Genotype:
     nodes = text.split("+") if isinstance(text, str) and len(text) < 1000 else []
     for target, node in enumerate(nodes, start=1):
         terms = node.removeprefix("|").removesuffix("|").split("|")
-        found = [_TERM.fullmatch(term) for term in terms]
-        if f"|{'|'.join(terms)}|" != node or [m and m[2] for m in found] != [str(j) for j in range(target)]:
+        matches = [_TERM.fullmatch(term) for term in terms]
+        if f"|{'|'.join(terms)}|" != node or [m and m[2] for m in matches] != [str(j) for j in range(target)]:
             raise GenotypeError(
                 f"{text[:120]!r} is no NAS-Bench-201 string: node {target} must read |op~0|...|op~{target - 1}|"
             )
-        decisions |= {f"cell/{m[2]}-{target}": m[1] for m in found if m}
+        decisions |= {f"cell/{m[2]}-{target}": m[1] for m in matches if m}
     if len(nodes) != space.nodes:
         raise GenotypeError(
             f"{str(text)[:120]!r} is no NAS-Bench-201 string: it needs {space.nodes} nodes joined by '+'"

@@ -12,7 +12,7 @@ four have (1 * 3 * 6 * 10 * 2^8)^2 = 2,123,366,400 points. S5, of DARTS-PT (arXi
 from collections.abc import Mapping, Sequence
 
 from ..cells import TopKCells
-from .registry import SPACES
+from ..registry import SPACES
 
 __all__ = ["S1", "s1", "s2", "s3", "s4"]
 

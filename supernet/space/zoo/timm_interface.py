@@ -8,14 +8,16 @@ set_grad_checkpointing, group_matcher.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers import DropPath, SelectAdaptivePool2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...errors import SupernetError, unknown
+
+if TYPE_CHECKING:
+    from timm.layers import DropPath
 
 __all__ = ["Classifier", "drop_path"]
 
@@ -23,8 +25,10 @@ __all__ = ["Classifier", "drop_path"]
 POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax", "")
 
 
-def drop_path(rate: float) -> Callable[[], DropPath]:
+def drop_path(rate: float) -> Callable[[], "DropPath"]:
     """Makes drop-path layers of `rate` in [0, 1)."""
+    from timm.layers import DropPath  # timm imports torchvision and with it torch's compiler: 2 s of processor time
+
     if not 0 <= rate < 1:
         raise SupernetError(f"drop_path_rate={rate} must lie in [0, 1)")
     return partial(DropPath, rate)
@@ -68,6 +72,8 @@ class Classifier(nn.Module):
             raise SupernetError(
                 f"global_pool='' leaves a map, which no classifier reads: num_classes={num_classes} must be 0"
             )
+        from timm.layers import SelectAdaptivePool2d  # late, as in drop_path
+
         return SelectAdaptivePool2d(pool_type=name, flatten=bool(name))
 
     def make_head(self) -> nn.Module:
@@ -196,6 +202,8 @@ class Classifier(nn.Module):
 
     def set_drop_path(self, rate: float) -> None:
         """Probability in [0, 1) that a sample skips a residual branch or an operation, in every block."""
+        from timm.layers import DropPath  # late, as in drop_path
+
         for module in self.modules():
             if isinstance(module, DropPath):
                 module.drop_prob = rate

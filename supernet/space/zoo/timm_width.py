@@ -18,9 +18,9 @@ from ...errors import SupernetError, unknown
 from ..choice import Choice
 from ..layers import Conv2d, Elastic, Norm, Resize
 from ..limits import check_options
+from ..registry import SPACES
 from ..space import Space
 from ..value import ValueChoice, rounded
-from .registry import SPACES
 
 __all__ = ["timm_resnet_width"]
 

@@ -1,0 +1,1 @@
+"""What several measurements share: options, results, hardware, memory, seconds, a process for each formulation."""

@@ -1,0 +1,1 @@
+"""What the package predicts of memory and latency, beside what is measured."""

@@ -1,0 +1,1 @@
+"""The fused operators by themselves: right or wrong, then how fast."""

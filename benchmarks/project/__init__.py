@@ -1,0 +1,1 @@
+"""Tables of README that are counted: lines and promises."""

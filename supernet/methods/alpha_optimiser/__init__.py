@@ -1,0 +1,5 @@
+"""What steps the alphas."""
+
+from . import adam
+
+__all__ = ["adam"]

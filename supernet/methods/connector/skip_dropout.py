@@ -1,0 +1,59 @@
+"""Dropout behind skip connections during the search (P-DARTS; Chen et al., arXiv:1904.12760, section 3.3.1).
+
+skip(x)  <-  m * skip(x) / (1 - q),   m ~ Bernoulli(1 - q) for each number,   q = rate * decay^epoch
+
+A skip passes everything on from the first step, before operations with weights have learned, and so it wins; dropping
+some of it early gives them time. The authors' script takes rates of 0, .4 and .7 in its three stages and lowers them
+from epoch to epoch.
+"""
+# B batch, C channels, H height, W width
+
+import torch
+from torch import Tensor
+
+from ...errors import SupernetError
+from ...network import Supernet
+from ...network.connector import EdgeSite
+from ..part import Clock
+from ..parts import CONNECTORS, EdgeConnector
+
+__all__ = ["SkipDropout"]
+
+SKIP = "skip_connect"
+
+
+@CONNECTORS.register("skip_dropout")
+class SkipDropout(EdgeConnector):
+    """`rate` in [0, 1) is the share of numbers that is dropped in epoch 0; it is multiplied by `decay` each epoch."""
+
+    rate: Tensor
+    traits = frozenset({"weakens skips"})
+
+    def __init__(self, rate: float = 0.4, decay: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise SupernetError(f"skip_dropout: rate={rate} must lie in [0, 1)")
+        if not 0 < decay <= 1:
+            raise SupernetError(f"skip_dropout: decay={decay} must lie in (0, 1]")
+        self.first, self.decay = float(rate), float(decay)
+        self.register_buffer("rate", torch.tensor(self.first), persistent=False)
+
+    def bind(self, net: Supernet, seed: int) -> None:
+        """Raises SupernetError for a space without skip connections."""
+        if not any(SKIP in table.columns for table in net.space.tables):
+            raise SupernetError(
+                f"method.connectors=skip_dropout drops outputs of {SKIP}, which space {net.space.name!r} does not offer"
+            )
+        self.to(net.alphas()[0].device)
+
+    def prepare(self, clock: Clock) -> None:
+        self.rate.fill_(self.first * self.decay**clock.epoch)
+
+    def forward(self, edge: EdgeSite, x: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs [B, C, H, W] by operation, that of the skip with some numbers dropped while training."""
+        if SKIP not in outputs or not self.training or not self.first:
+            return outputs
+        y = outputs[SKIP]
+        # Drawn in one order whatever the memory format of y, so that executors draw the same numbers.
+        stays = torch.rand(y.shape, device=y.device) >= self.rate
+        return outputs | {SKIP: y * (stays / (1 - self.rate)).to(y.dtype)}

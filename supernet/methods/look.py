@@ -1,0 +1,55 @@
+"""What parts see when an epoch has ended: the network, its numbers, the data, and the epochs before."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from ..network.mixture import Mixture
+from ..space import Genotype
+from .part import Clock
+from .problem import BatchName, Problem
+
+if TYPE_CHECKING:
+    from ..network import Supernet
+
+__all__ = ["Ended", "Look"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An epoch that has ended: its number in the run, the genotype that was present, and its metrics."""
+
+    epoch: int
+    genotype: Genotype
+    metrics: Mapping[str, float]
+
+
+class Measure(Protocol):
+    """The task's metrics over the alphas' part of the data, in evaluation mode."""
+
+    def __call__(self, mixture: Mixture | None = None) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at a search between two epochs; reading numbers of the device is free here.
+
+    `history` has every ended epoch of this phase, this one last. `loaders` gives the batches of either part of the
+    training split, without augmentation; `measure` the metrics on the alphas' part, under another mixture where one is
+    given. `problem(train, val)` is the bilevel problem on two batches, for curvature and the like. `selects` names the
+    metric that decides, `maximise` its direction. `strengths` are those of the present genotype, [E, O] a table.
+    """
+
+    net: "Supernet"
+    clock: Clock
+    metrics: Mapping[str, float]
+    genotype: Genotype
+    history: Sequence[Ended]
+    loaders: Callable[[BatchName], Iterable[Sequence[Tensor]]]
+    measure: Measure
+    problem: Callable[[Sequence[Tensor], Sequence[Tensor]], Problem]
+    selects: str = "top1"
+    maximise: bool = True
+    strengths: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)

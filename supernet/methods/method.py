@@ -1,0 +1,169 @@
+"""A gradient method: its parts, and the mixtures that they make of the alphas.
+
+    mask -> relaxation, or a draw -> connectors -> (weight half only) perturbation -> forward
+
+A method is composed from a configuration, then bound to a network. Its state dict holds its parts' buffers and the
+parameters that learn with the alphas.
+"""
+# E edges, O operations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from ..config import MethodConfig
+from ..network import Supernet
+from ..network.mixture import HostMask, Mixture
+from ..space import Genotype, Table
+from .compose import compose
+from .look import Look
+from .noise import Half, Noise
+from .part import Clock, Part
+from .parts import (
+    AlphaOptimiser,
+    EdgeConnector,
+    Hypergradient,
+    MixConnector,
+    Perturbation,
+    Relaxation,
+    Sampler,
+    Schedule,
+    Selector,
+)  # fmt: skip
+from .problem import Problem
+
+__all__ = ["Method"]
+
+P = TypeVar("P", bound=Part)
+
+
+class Method(nn.Module):
+    """The parts of `config`; raises SupernetError for unknown ones, and for pairs that do not go together."""
+
+    relaxation: Relaxation
+    hypergradient: Hypergradient
+    alpha_optimiser: AlphaOptimiser
+    selector: Selector
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
+        parts = compose(config)
+        self._all: list[tuple[str, str, Part]] = [
+            (group, name, part) for group, members in parts.items() for name, part in members
+        ]
+        self.relaxation = _one(parts, "relaxation", Relaxation)
+        self.hypergradient = _one(parts, "hypergradient", Hypergradient)
+        self.alpha_optimiser = _one(parts, "alpha_optimiser", AlphaOptimiser)
+        self.selector = _one(parts, "selector", Selector)
+        self.sampler: Sampler | None = _optional(parts, "sampler", Sampler)
+        self.perturbation: Perturbation | None = _optional(parts, "perturbation", Perturbation)
+        self.schedule: Schedule | None = _optional(parts, "schedule", Schedule)
+        self.connectors = nn.ModuleList(part for _, part in parts["connectors"])
+        self.regularisers = nn.ModuleList(part for _, part in parts["regularisers"])
+        self.filters = nn.ModuleList(part for _, part in parts["filters"])
+        self.after_update = nn.ModuleList(part for _, part in parts["after_update"])
+        self.watchers = nn.ModuleList(part for _, part in parts["watchers"])
+        self._noise: list[Noise] = []  # in a list: its buffers are made anew, and are no state
+        self.gates_on_device = False  # whether draws may pick what runs on the device alone, as a graph needs it
+
+    def bind(self, net: Supernet, seed: int) -> None:
+        """Ties the method to `net`: its parts get their shapes, and the network its relaxation and edge connectors."""
+        for _, _, part in self._all:
+            part.bind(net, seed)
+        net.relaxation = self.weigh
+        net.connect([part for part in self.connectors if isinstance(part, EdgeConnector)])
+        net.observe([part for _, _, part in self._all if hasattr(part, "observe")])
+        if self.sampler is not None:
+            self._noise = [Noise(net.space.tables, seed, net.alphas()[0])]
+
+    def alphas(self, net: Supernet) -> list[nn.Parameter]:
+        """What the alphas' optimiser steps: the alphas [E, O] a table, then the parameters of parts."""
+        return [*net.alphas(), *self.parameters()]
+
+    def weigh(self, alpha_EO: Tensor, table: Table) -> Tensor:
+        """Mixing weights [E, O] of alphas [E, O], without a draw: relaxation, then the connectors of mixing weights."""
+        return self._connected(self.relaxation(alpha_EO, table), table)
+
+    def relaxed(self, net: Supernet) -> dict[str, Tensor]:
+        """The relaxation alone, [E, O] a table and [1, O] a decision without alphas: no draw and no connectors."""
+        p = dict(net.mixing())
+        if self.connectors:
+            alphas = net.options.masked(net.alpha)
+            p |= {table.name: self.relaxation(alphas[table.name], table) for table in net.space.tables}
+        return p
+
+    def mixture(self, net: Supernet, half: Half) -> Mixture:
+        """What a half of a step runs, differentiable by the alphas; the same at every call of one half."""
+        if self.sampler is None:
+            return net.mixture()
+        p: dict[str, Tensor] = dict(net.mixing())
+        gates: dict[str, HostMask | Tensor] = {}
+        alphas = net.options.masked(net.alpha)
+        for table in net.space.tables:
+            alpha_EO = alphas[table.name]
+            noise_EO = self._noise[0].of(half, table.name)
+            drawn_EO, gate_EO = self.sampler(self.relaxation(alpha_EO, table), alpha_EO, noise_EO)
+            p[table.name] = self._connected(drawn_EO, table)
+            if gate_EO is not None:
+                gates[table.name] = gate_EO if self.gates_on_device else _on_host(gate_EO)
+        return net.mixture(p, gates)
+
+    def perturbed(self, net: Supernet, problem: Problem) -> Mixture:
+        """The mixture of the weight half."""
+        return self.mixture(net, "weights") if self.perturbation is None else self.perturbation(problem)
+
+    def prepare(self, clock: Clock) -> None:
+        """Before each step: whatever changes goes into buffers, the sampler's noise among it."""
+        for _, _, part in self._all:
+            part.prepare(clock)
+        if self.sampler is not None:
+            self._noise[0].fill(self.sampler, clock.step)
+
+    def end_epoch(self, look: Look) -> dict[str, float]:
+        """The parts' numbers of an ended epoch, as method/NAME."""
+        return {f"method/{key}": value for _, _, part in self._all for key, value in part.end_epoch(look).items()}
+
+    def present(self, net: Supernet) -> Genotype:
+        """The genotype of the present state."""
+        return self.selector.present(net)
+
+    @property
+    def stays_out(self) -> str:
+        """Why steps of this method are not captured as a graph; "" where they are."""
+        return next((part.stays_out for _, _, part in self._all if part.stays_out), "")
+
+    @property
+    def double_backward(self) -> str:
+        """The name of a part that differentiates twice, "" where none does."""
+        return next((name for _, name, part in self._all if part.double_backward), "")
+
+    @property
+    def past(self) -> int:
+        """How many ended epochs some part may go back to."""
+        return max((part.past for _, _, part in self._all), default=0)
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Takes over what `state_dict` gave; also that of before parts had a state, a mapping a group, all empty."""
+        self.load_state_dict({key: value for key, value in state.items() if isinstance(value, Tensor)})
+
+    def _connected(self, p_EO: Tensor, table: Table) -> Tensor:
+        for connector in self.connectors:
+            if isinstance(connector, MixConnector):
+                p_EO = connector(p_EO, table)
+        return p_EO
+
+
+def _one(parts: Mapping[str, list[tuple[str, Part]]], group: str, kind: type[P]) -> P:
+    (part,) = [part for _, part in parts[group] if isinstance(part, kind)]
+    return part
+
+
+def _optional(parts: Mapping[str, list[tuple[str, Part]]], group: str, kind: type[P]) -> P | None:
+    return _one(parts, group, kind) if parts[group] else None
+
+
+def _on_host(gate_EO: Tensor) -> HostMask:
+    """The gate [E, O] as plain values, so that what does not run costs nothing; the host waits for it."""
+    return tuple(tuple(row) for row in gate_EO.tolist())

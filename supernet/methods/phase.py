@@ -1,0 +1,72 @@
+"""A phase of a search: some epochs with one network, one set of candidates and one choice of what learns.
+
+warm-up               Phase(15, learns={"weights"}), then Phase(35)
+a deeper network      Phase(25, network={"layers": 11}, keep=5, starts_from="fresh")
+a child of a split    Phase(10, masks={"normal": ...}, starts_from="parent")
+a final selection     Phase(81, learns={"weights", "selection"}, network={...})
+"""
+# E edges, O operations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from ..errors import SupernetError, unknown
+from ..network.mixture import HostMask
+
+__all__ = ["LEARNERS", "Phase", "phase_from"]
+
+StartsFrom: TypeAlias = Literal["fresh", "inherit", "parent"]
+LEARNERS = ("weights", "alphas", "selection")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs of a search. Raises SupernetError for values that no phase can have.
+
+    `network` has arguments of the network that differ from the configuration's (layers=11, partial=4). `keep` is how
+    many operations of each row stay, the strongest of the phase before. `masks` [E][O] a table says it row by row.
+    `learns` names what learns: "weights", "alphas", and "selection" for the rounds of the method's selector.
+    `starts_from`: "inherit" goes on, with the same objects where the network stays the same; "fresh" draws weights and
+    alphas anew; "parent" starts from the state at the moment when the search branched.
+    """
+
+    epochs: int
+    network: Mapping[str, object] = field(default_factory=dict)
+    keep: int | None = None
+    masks: Mapping[str, HostMask] = field(default_factory=dict)
+    learns: frozenset[str] = frozenset({"weights", "alphas"})
+    starts_from: StartsFrom = "inherit"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise SupernetError(f"a phase of {self.epochs} epochs: it must have 1 or more")
+        if self.keep is not None and self.keep < 1:
+            raise SupernetError(f"a phase keeps {self.keep} operations a row: it must keep 1 or more")
+        for name in self.learns:
+            if name not in LEARNERS:
+                raise SupernetError(unknown("learner of a phase", name, LEARNERS))
+        if self.starts_from not in get_args(StartsFrom):
+            raise SupernetError(unknown("start of a phase", self.starts_from, get_args(StartsFrom)))
+
+    @property
+    def remakes(self) -> bool:
+        """Whether the network is made anew for this phase."""
+        return bool(self.network) or self.starts_from != "inherit"
+
+    def plain(self) -> dict[str, object]:
+        """As plain values, for a checkpoint; `phase_from` reads them."""
+        values = asdict(self)
+        values["learns"] = sorted(self.learns)
+        values["masks"] = {name: [list(row) for row in mask] for name, mask in self.masks.items()}
+        values["network"] = dict(self.network)
+        return values
+
+
+def phase_from(values: Mapping[str, object]) -> Phase:
+    """The phase of what `Phase.plain` gave."""
+    fields = dict(values)
+    fields["learns"] = frozenset(fields["learns"])  # type: ignore[call-overload]
+    masks: Mapping[str, list[list[bool]]] = fields["masks"]  # type: ignore[assignment]
+    fields["masks"] = {name: tuple(tuple(row) for row in mask) for name, mask in masks.items()}
+    return Phase(**fields)  # type: ignore[arg-type]

@@ -1,0 +1,5 @@
+"""Selectors: the genotype, from strengths or in rounds."""
+
+from . import projection
+
+__all__ = ["projection"]

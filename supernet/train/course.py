@@ -1,0 +1,118 @@
+"""Where a search of several phases stands, as plain values that a checkpoint holds.
+
+Epochs of the run count on, whatever happens; `shift` is how many of them a rollback has undone, and epochs of the plan
+are those of the run less the shift.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..methods.look import Ended
+from ..methods.phase import Phase, phase_from
+from ..space import Genotype
+
+__all__ = ["Course"]
+
+
+@dataclass
+class Course:
+    """The planned phases, the present one, and what verdicts have changed.
+
+    `ended` has the phases that are over with the number of epochs that they really took. `settings` are those that
+    rollbacks changed, `operations` and `tables` what was frozen, `stopped` the genotype of a stop, `candidates` the
+    (genotype, metric) of each child of a branch.
+    """
+
+    phases: list[Phase]
+    number: int = 0
+    ended: list[int] = field(default_factory=list)
+    shift: int = 0
+    settings: dict[str, float] = field(default_factory=dict)
+    operations: list[tuple[int, int, int]] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    stopped: Genotype | None = None
+    candidates: list[tuple[Genotype, float]] = field(default_factory=list)
+    history: list[Ended] = field(default_factory=list)
+
+    @property
+    def phase(self) -> Phase:
+        """The present phase."""
+        return self.phases[self.number]
+
+    @property
+    def last(self) -> bool:
+        """Whether the present phase is the last one."""
+        return self.number + 1 == len(self.phases)
+
+    @property
+    def begun(self) -> int:
+        """The epoch of the plan in which the present phase began."""
+        return sum(self.ended[: self.number])
+
+    @property
+    def end(self) -> int:
+        """The epoch of the plan in which the present phase ends, the first that is no longer its own."""
+        return self.begun + self.phase.epochs
+
+    @property
+    def epochs(self) -> int:
+        """All epochs of the run, those that were undone among them."""
+        return self.shift + sum(self._lengths)
+
+    @property
+    def segment(self) -> tuple[int, int]:
+        """(first epoch of the plan, number of epochs) of the phases over which the weights have one schedule.
+
+        It begins where the network's weights were last drawn anew, or a child started from its parent's.
+        """
+        lengths = self._lengths
+        first = self.number
+        while first and self.phases[first].starts_from == "inherit":
+            first -= 1
+        after = self.number + 1
+        while after < len(self.phases) and self.phases[after].starts_from == "inherit":
+            after += 1
+        return sum(lengths[:first]), sum(lengths[first:after])
+
+    @property
+    def over(self) -> bool:
+        """Whether a verdict has stopped the search, or its last phase has ended."""
+        return self.stopped is not None or len(self.ended) == len(self.phases)
+
+    @property
+    def _lengths(self) -> list[int]:
+        """The epochs of each phase: those that it took, or those that are planned."""
+        return [*self.ended, *(phase.epochs for phase in self.phases[len(self.ended) :])]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values; `course_from` reads them."""
+        return {
+            "phases": [phase.plain() for phase in self.phases],
+            "number": self.number,
+            "ended": list(self.ended),
+            "shift": self.shift,
+            "settings": dict(self.settings),
+            "operations": [list(place) for place in self.operations],
+            "tables": list(self.tables),
+            "stopped": None if self.stopped is None else self.stopped.to_json(),
+            "candidates": [[genotype.to_json(), metric] for genotype, metric in self.candidates],
+            "history": [[e.epoch, e.genotype.to_json(), dict(e.metrics)] for e in self.history],
+        }
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Course":
+        """The course of what `plain` gave."""
+        read = Genotype.from_json
+        return cls(
+            phases=[phase_from(phase) for phase in values["phases"]],
+            number=values["number"],
+            ended=list(values["ended"]),
+            shift=values["shift"],
+            settings=dict(values["settings"]),
+            operations=[(site, row, column) for site, row, column in values["operations"]],
+            tables=list(values["tables"]),
+            stopped=None if values["stopped"] is None else read(values["stopped"]),
+            candidates=[(read(genotype), metric) for genotype, metric in values["candidates"]],
+            history=[Ended(epoch, read(genotype), metrics) for epoch, genotype, metrics in values["history"]],
+        )
