@@ -6,11 +6,11 @@ Adding a part: its file in the folder of its group, and one line in that folder'
 from . import alpha_optimiser, connector, hypergradient, relaxation, sampler, selector
 from .method import Method
 from .part import Clock, Part
-from .parts import GROUPS
+from .parts import GROUPS, HYPERGRADIENTS, RELAXATIONS
 from .phase import Phase
 from .problem import Estimate, Problem
 
 __all__ = [
-    "GROUPS", "Clock", "Estimate", "Method", "Part", "Phase", "Problem", "alpha_optimiser", "connector",
-    "hypergradient", "relaxation", "sampler", "selector",
+    "GROUPS", "HYPERGRADIENTS", "RELAXATIONS", "Clock", "Estimate", "Method", "Part", "Phase", "Problem",
+    "alpha_optimiser", "connector", "hypergradient", "relaxation", "sampler", "selector",
 ]  # fmt: skip

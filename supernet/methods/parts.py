@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from ..network import Supernet
 
 __all__ = [
-    "GROUPS", "AfterUpdate", "AlphaOptimiser", "Connector", "EdgeConnector", "GradientFilter", "Hypergradient",
-    "MixConnector", "Perturbation", "Regulariser", "Relaxation", "Sampler", "Schedule", "Selector", "Watcher",
+    "AFTER_UPDATES", "ALPHA_OPTIMISERS", "CONNECTORS", "FILTERS", "GROUPS", "HYPERGRADIENTS", "PERTURBATIONS",
+    "REGULARISERS", "RELAXATIONS", "SAMPLERS", "SCHEDULES", "SELECTORS", "WATCHERS", "AfterUpdate", "AlphaOptimiser",
+    "Connector", "EdgeConnector", "GradientFilter", "Hypergradient", "MixConnector", "Perturbation", "Regulariser",
+    "Relaxation", "Sampler", "Schedule", "Selector", "Watcher",
 ]  # fmt: skip
 
 
@@ -206,4 +208,4 @@ GROUPS: Mapping[str, Registry[type[Part]]] = {
     "watchers": WATCHERS,
     "selector": SELECTORS,
     "schedule": SCHEDULES,
-}  # type: ignore[dict-item]  # a registry of narrower parts serves where one of parts is read
+}

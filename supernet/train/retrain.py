@@ -33,7 +33,7 @@ from .measure import evaluate
 from .program import TrainingProgram
 from .recipe import check_recipe, mixup_of, optimizer_of, scheduler_of, transformed
 
-__all__ = ["RetrainProgram", "discrete_network"]
+__all__ = ["RetrainProgram", "discrete_network", "selected_weights"]
 
 
 class RetrainProgram(TrainingProgram):
@@ -178,3 +178,9 @@ def discrete_network(
     if config.recipe.auxiliary and "auxiliary" in inspect.signature(discrete).parameters:
         arguments = {"auxiliary": True, **arguments}
     return build_from(space, genotype, seed=config.seed, **arguments), arguments
+
+
+def selected_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The weights that are measured and exported, in a `state` that `RetrainProgram.state_dict` gave: the average's."""
+    weights: Mapping[str, Tensor] = state.get("ema", state["net"])
+    return weights

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from supernet.cli.exit_codes import guarded
 from supernet.config import GuardConfig, RetrainConfig, from_mapping
 from supernet.errors import NumbersError, SupernetError
-from supernet.methods.hypergradient import Estimate
+from supernet.methods import Estimate
 from supernet.network import Supernet
 from supernet.runtime.guard import Guard, check_finite, measured, non_finite
 from supernet.space import get_space, published
@@ -58,9 +58,11 @@ def poisoned(program: Program, place: str, value: float) -> Iterator[None]:
             patch.setattr(type(program.task), "loss", lambda *a, **k: loss(*a, **k) * value)
             yield
     elif place == "alpha gradient":
-        estimate = program.bilevel.hypergradient
+        estimate = program.bilevel.method.hypergradient.forward
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(program.bilevel, "hypergradient", lambda problem: _spoilt(estimate(problem), value))
+            patch.setattr(
+                program.bilevel.method.hypergradient, "forward", lambda problem: _spoilt(estimate(problem), value)
+            )
             yield
     else:
         name = next(name for name, _ in program.net.named_parameters() if "classifier" in name)

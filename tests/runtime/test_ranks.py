@@ -20,7 +20,7 @@ from torch import nn
 from supernet.config import MethodConfig, RetrainConfig, SearchConfig, from_mapping
 from supernet.data import Augment, CountedLoader, EvalLoader, from_arrays
 from supernet.errors import StoppedError, SupernetError
-from supernet.methods import HYPERGRADIENTS, Problem
+from supernet.methods import HYPERGRADIENTS
 from supernet.network import Supernet
 from supernet.runs.log import read_metrics
 from supernet.runtime.ranks import Ranks
@@ -30,6 +30,7 @@ from supernet.stages.run_search import run_search
 from supernet.tasks.task import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
+from tests.support.problems import problem_of
 from tests.support.searches import final_state, same
 
 WORLD = 2
@@ -235,7 +236,7 @@ def test_the_gradients_are_those_of_the_mean_of_all_losses(tmp_path: Path) -> No
         def mean_loss(batches: Any, net: Any = net, task: Any = task) -> torch.Tensor:
             return sum(task.loss(net(x), y, training=True) for x, y in batches) / 2  # type: ignore[return-value]
 
-        problem = Problem(
+        problem = problem_of(
             net.weights(), net.alphas(), lambda f=mean_loss: f(_batches(1)), lambda f=mean_loss: f(_batches(2)),
             lr=0.025, momentum=0.9, weight_decay=3e-4,
         )  # fmt: skip
