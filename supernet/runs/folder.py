@@ -93,8 +93,8 @@ class RunFolder:
     ) -> "RunFolder":
         """Creates the folder of this configuration, or finds it again.
 
-        It is `<run.root>/<run.name>`, without a name `<run.root>/<prefix>-<data>-s<seed>-<8 hex>`, where the stage
-        stands for an empty prefix. With `run.fresh` an existing one is moved to `<name>.old-<N>`. With `lock` no other
+        It is `<run.root>/<run.name>`, without a name `<run.root>/<prefix>-<8 hex>`, where the stage stands for an empty
+        prefix. With `run.fresh` an existing one is moved to `<name>.old-<N>`. With `lock` no other
         process can work on it until `close`, or the end of a `with` block; a finished run needs none. Raises
         SupernetError where the folder holds another run, or where another process works on it.
         """
@@ -240,8 +240,7 @@ class RunFolder:
 
 
 def _place(config: Any, prefix: str, digest: str) -> Path:
-    own = f"{prefix}-{files.slug(data_label(config.data))}-s{config.seed}-{digest}"
-    return Path(config.run.root).expanduser() / (_given_name(config) or own)
+    return Path(config.run.root).expanduser() / (_given_name(config) or f"{prefix}-{digest}")
 
 
 def _given_name(config: Any) -> str | None:

@@ -72,7 +72,7 @@ def run_retrain(
         _warn_of_other_data(config)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label_of(label), in_folder, ranks) as run:
+    with run_folder(config, "retrain", label_of(config, label), in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)

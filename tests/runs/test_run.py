@@ -116,19 +116,19 @@ def test_data_named_by_a_path() -> None:
 
 def test_the_same_command_finds_its_folder(tmp_path: Path) -> None:
     config = SearchConfig(seed=7, run=RunConfig(root=str(tmp_path)))
-    run = RunFolder.open(config, "search", prefix="darts-darts")
+    run = RunFolder.open(config, "search", prefix="darts-darts-digits-s7")
     digest = identity(config, "search")[1]
     assert run.path.name == f"darts-darts-digits-s7-{digest}"
     stored = json.loads((run.path / "config.json").read_text())
     assert stored["config"] == dataclasses.asdict(config) and stored["hash"] == digest
-    again = RunFolder.open(dataclasses.replace(config, device="cpu"), "search", prefix="darts-darts")
+    again = RunFolder.open(dataclasses.replace(config, device="cpu"), "search", prefix="darts-darts-digits-s7")
     assert again.path == run.path
     noted = json.loads((run.path / "version.json").read_text())
     assert noted["torch"] == str(torch.__version__) and noted["resumed"] == []
     retrain = RetrainConfig(genotype=str(run.genotype_path), run=config.run)
     label = "0123456789abcdef"
-    named = RunFolder.open(retrain, "retrain", label, prefix=f"retrain-{label}").path.name
-    assert named.startswith("retrain-0123456789abcdef-dig")
+    named = RunFolder.open(retrain, "retrain", label, prefix=f"retrain-{label}-digits-s0").path.name
+    assert named.startswith("retrain-0123456789abcdef-digits-s0-")
 
 
 def test_other_versions_are_noted_on_resume(tmp_path: Path) -> None:
