@@ -42,8 +42,8 @@ def width(ratio: float) -> Callable[[nn.Module], nn.Module]:
                 _cut(norm, name, hidden)
             if isinstance(norm, nn.LayerNorm):
                 norm.normalized_shape = (hidden,)
-            else:
-                norm.num_features = hidden  # type: ignore[assignment]  # a batch norm: _pair has seen to it
+            elif isinstance(norm, _BatchNorm):
+                norm.num_features = hidden
         return module
 
     return adapt
