@@ -39,7 +39,7 @@ class Chain(nn.Module):
         self.parts, self.residual = tuple(parts), residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` and the output as the parts take and give them; one shape with `residual`."""
+        """`x` [...] as the first part takes it to what the last gives; with `residual` both have one shape."""
         y = x
         for name in self.parts:
             y = getattr(self, name)(y)

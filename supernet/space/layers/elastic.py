@@ -39,7 +39,7 @@ class Running:
     p: Tensor | None
 
     def weigh(self, y: Tensor) -> Tensor:
-        """The output `y`, of any shape, times the probability."""
+        """The output `y` [...] times the probability: [...]."""
         return y if self.p is None else self.p * y
 
 

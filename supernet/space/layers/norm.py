@@ -68,8 +68,7 @@ class Norm(Elastic):
         if kind == "none":
             return x
         norm = self.norms[kind]
-        own = dict(norm.named_parameters())
-        weight, bias = (own[name][:width] if name in own else None for name in ("weight", "bias"))
+        weight, bias = (_first(getattr(norm, name), width) for name in ("weight", "bias"))
         if isinstance(norm, _BatchNorm):
             return _batch_norm(x, norm, weight, bias)
         if isinstance(norm, nn.GroupNorm):
@@ -80,7 +79,10 @@ class Norm(Elastic):
         return F.layer_norm(x.permute(0, 2, 3, 1), (width,), weight, bias, norm.eps).permute(0, 3, 1, 2)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """Shapes as in `one`. Batch norms of several widths are one, a channel weighed by the widths that have it."""
+        """[B, C, H, W] or [B, N, C] to the most channels that run.
+
+        Batch norms of several widths are one, whose channels are weighed by the widths that have them.
+        """
         batch = [r for r in running if r.values["kind"] == "batch"]
         outputs = [r.weigh(self.one(x, r.values)) for r in running if r.values["kind"] != "batch"]
         if batch:
@@ -112,6 +114,10 @@ class Norm(Elastic):
         if kind == "group":
             return nn.GroupNorm(gcd(GROUPS, channels), channels, affine=self.affine)
         return nn.Identity()
+
+
+def _first(parameter: Tensor | None, width: int) -> Tensor | None:
+    return None if parameter is None else parameter[:width]
 
 
 def _batch_norm(x: Tensor, norm: _BatchNorm, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -45,14 +45,14 @@ class Repeat(Elastic):
         yield from ((i, self.get_submodule(str(i))) for i in range(self.most("count")))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
-        """`x` and the output as the blocks take and give them."""
+        """`x` [...] as the first block takes it to what the last that runs gives."""
         for i, block in self.blocks():
             if i < setting["count"]:
                 x = block(x)
         return x
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """`x` and the output as the blocks take and give them; all counts that run give one shape."""
+        """`x` [...] as the first block takes it to the one shape that all counts give which run."""
         outputs = [r.weigh(x) for r in running if r.values["count"] == 0]
         for i, block in self.blocks():
             if all(r.values["count"] <= i for r in running):

@@ -94,11 +94,11 @@ class Superposed(Elastic):
         return weight[_box(weight.shape, shape)], bias if bias is None else bias[: shape[0]]
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
-        """Shapes as in `apply_weight`."""
+        """[B, C_in, H, W] to [B, C_out, H', W'], or [..., C_in] to [..., C_out]."""
         return self.apply_weight(x, *self.sliced(setting), setting)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """One layer for each group of settings that differ in their weights alone; shapes as in `apply_weight`."""
+        """As `one`, up to the most channels [..., C_out, ...]: a layer for each group that differs in its weights alone."""
         groups: dict[Hashable, list[Running]] = {}
         for r in running:
             groups.setdefault(self.apart(r.values), []).append(r)

@@ -32,7 +32,7 @@ class WrappedChoice(Choice):
         self.reads: set[str] = set()
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
-        """As `Choice.forward`, shapes too, but for a dry run."""
+        """[...] to [...] as `Choice.forward`, but for a dry run."""
         if self.probe is not None:
             return self.probe(self, inputs, named)
         return super().forward(*inputs, **named)

@@ -124,4 +124,4 @@ def _cut(module: nn.Module, name: str, size: int, axis: int = 0) -> None:
     if old is None:
         return
     new = old.detach().narrow(axis, 0, size).clone()
-    setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad) if name in module._parameters else new)
+    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
