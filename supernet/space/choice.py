@@ -70,7 +70,7 @@ class Choice(Undecided):
         _refuse_twins(self.options)
 
     def forward(self, *inputs: object, **named: object) -> Tensor:
-        """Sum of p_i times the output [...] of option i, over the options that run; all give one shape, [...] as well."""
+        """Sum of p_i times the output [...] of option i, over the options that run; all give one shape [...]."""
         options = list(self.options.values())
         running = self.running()
         outputs = []

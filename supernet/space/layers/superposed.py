@@ -98,7 +98,7 @@ class Superposed(Elastic):
         return self.apply_weight(x, *self.sliced(setting), setting)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """As `one`, up to the most channels [..., C_out, ...]: a layer for each group that differs in its weights alone."""
+        """As `one`, to the most channels [..., C_out, ...]; a layer for each group that differs in weights alone."""
         groups: dict[Hashable, list[Running]] = {}
         for r in running:
             groups.setdefault(self.apart(r.values), []).append(r)
