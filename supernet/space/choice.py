@@ -91,7 +91,7 @@ class Choice(Undecided):
 
 
 def weighed_sum(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
-    """sum_i weights[i] * outputs[i], with weights of shape [] and outputs of one shape, which the sum has too."""
+    """sum_i weights[i] * outputs[i], with scalars for weights and outputs [...] of one shape, which the sum has too."""
     total = weights[0] * outputs[0]
     for weight, y in zip(weights[1:], outputs[1:], strict=True):
         total = torch.addcmul(total, weight, y)

@@ -51,7 +51,7 @@ class Undecided(Arithmetic, nn.Module):
         self._mixing = None if p is None else (p, tuple(mask))
 
     def running(self) -> list[tuple[int, Tensor | None]]:
-        """(option, weight []) of those that run; a fixed choice runs its default with the weight None, which is 1.
+        """(option, scalar weight) of those that run; a fixed choice runs its default with the weight None, which is 1.
 
         Raises SupernetError where no weights were set, and where no option runs.
         """

@@ -24,7 +24,7 @@ Row: TypeAlias = "Sequence[float] | Tensor"
 
 
 def reach(space: Space, p: "Mapping[str, Sequence[Row] | Tensor]") -> dict[str, Probability]:
-    """Group -> the probability that one of its decisions is open: a float, or [] where the weights are tensors.
+    """Group -> the probability that one of its decisions is open: a float, or a scalar tensor where the weights are.
 
     `p` has for each table its rows [E, O] of mixing weights; searchable decisions that it lacks take their default.
     Tables that are no decision of the tree, such as those of cells, are always open: 1.

@@ -33,7 +33,7 @@ Setting = Mapping[str, Any]  # argument -> its value
 
 @dataclass(frozen=True)
 class Running:
-    """One joint value that runs: the arguments' values and its probability [], None for 1."""
+    """One joint value that runs: the arguments' values and its probability, a scalar, None for 1."""
 
     values: Setting
     p: Tensor | None

@@ -4,7 +4,7 @@ The names are timm's (https://huggingface.co/docs/timm/feature_extraction): forw
 get_classifier, reset_classifier, num_features, feature_info, forward_intermediates, prune_intermediate_layers,
 set_grad_checkpointing, group_matcher.
 """
-# B batch, C channels, H height, W width
+# B batch, C channels, F features, H height, W width, K classes
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -94,19 +94,19 @@ class Classifier(nn.Module):
         return nn.Linear(pooled, self.num_classes) if self.num_classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[B, in_chans, H, W] to the last feature map [B, num_features, H', W']."""
+        """Images [B, C, H, W] to the last feature map [B, F, H', W'], F = num_features."""
         x = self.stem(x)
         for block in self._blocks():
             x = self.run_block(block, x)
         return self.last(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """[B, num_features, H', W'] to logits [B, num_classes], or to pooled features for `pre_logits`."""
+        """A map [B, F, H, W] to logits [B, K], K = num_classes, or to pooled features for `pre_logits`."""
         x = self.head_drop(self.global_pool(x))
         return x if pre_logits else self.classifier(x)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """[B, in_chans, H, W] to logits [B, num_classes]; a second head gives its own behind them in training."""
+        """Images [B, C, H, W] to logits [B, K], K = num_classes; a second head gives its own behind them in training."""
         return self.forward_head(self.forward_features(x))
 
     def run_block(self, block: nn.Module, *states: Tensor) -> Tensor:
