@@ -106,7 +106,7 @@ class Classifier(nn.Module):
         return x if pre_logits else self.classifier(x)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Images [B, C, H, W] to logits [B, K], K = num_classes; a second head gives its own behind them in training."""
+        """Images [B, C, H, W] to logits [B, K], K = num_classes; a second head adds its own in training."""
         return self.forward_head(self.forward_features(x))
 
     def run_block(self, block: nn.Module, *states: Tensor) -> Tensor:
