@@ -8,7 +8,7 @@ from .errors import SupernetError, unknown
 
 __all__ = ["Registry"]
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)  # a registry of narrower entries serves where wider ones are read
 E = TypeVar("E", bound=Any)
 
 

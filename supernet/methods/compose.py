@@ -15,11 +15,11 @@ from .part import Part
 from .parts import GROUPS
 from .refusals import check_pairs
 
-__all__ = ["Named", "compose", "make_part"]
+__all__ = ["SEVERAL", "Named", "compose", "make_part"]
 
 Named: TypeAlias = str | Mapping[str, object]
 ONE = ("relaxation", "hypergradient", "alpha_optimiser", "selector")
-SEVERAL = ("connectors", "regularisers", "filters", "after_update", "watchers")
+SEVERAL = ("connectors", "regularisers", "filters", "after_update", "watchers")  # groups that take a list
 
 
 def make_part(group: str, named: Named) -> Part:

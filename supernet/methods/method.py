@@ -6,30 +6,37 @@ A method is composed from a configuration, then bound to a network. Its state di
 parameters that learn with the alphas.
 """
 # E edges, O operations
+# mypy: disable-error-code="type-abstract"
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor, nn
 
 from ..config import MethodConfig
 from ..network import Supernet
+from ..network.connector import Observer
 from ..network.mixture import HostMask, Mixture
 from ..space import Genotype, Table
-from .compose import compose
+from .compose import SEVERAL, compose
 from .look import Look
 from .noise import Half, Noise
 from .part import Clock, Part
 from .parts import (
+    AfterUpdate,
     AlphaOptimiser,
+    Connector,
     EdgeConnector,
+    GradientFilter,
     Hypergradient,
     MixConnector,
     Perturbation,
+    Regulariser,
     Relaxation,
     Sampler,
     Schedule,
     Selector,
+    Watcher,
 )  # fmt: skip
 from .problem import Problem
 
@@ -45,6 +52,11 @@ class Method(nn.Module):
     hypergradient: Hypergradient
     alpha_optimiser: AlphaOptimiser
     selector: Selector
+    connectors: Sequence[Connector]
+    regularisers: Sequence[Regulariser]
+    filters: Sequence[GradientFilter]
+    after_update: Sequence[AfterUpdate]
+    watchers: Sequence[Watcher]
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
@@ -60,11 +72,8 @@ class Method(nn.Module):
         self.sampler: Sampler | None = _optional(parts, "sampler", Sampler)
         self.perturbation: Perturbation | None = _optional(parts, "perturbation", Perturbation)
         self.schedule: Schedule | None = _optional(parts, "schedule", Schedule)
-        self.connectors = nn.ModuleList(part for _, part in parts["connectors"])
-        self.regularisers = nn.ModuleList(part for _, part in parts["regularisers"])
-        self.filters = nn.ModuleList(part for _, part in parts["filters"])
-        self.after_update = nn.ModuleList(part for _, part in parts["after_update"])
-        self.watchers = nn.ModuleList(part for _, part in parts["watchers"])
+        for group in SEVERAL:
+            self.add_module(group, nn.ModuleList(part for _, part in parts[group]))
         self._noise: list[Noise] = []  # in a list: its buffers are made anew, and are no state
         self.gates_on_device = False  # whether draws may pick what runs on the device alone, as a graph needs it
 
@@ -74,7 +83,7 @@ class Method(nn.Module):
             part.bind(net, seed)
         net.relaxation = self.weigh
         net.connect([part for part in self.connectors if isinstance(part, EdgeConnector)])
-        net.observe([part for _, _, part in self._all if hasattr(part, "observe")])
+        net.observe([part for _, _, part in self._all if isinstance(part, Observer)])
         if self.sampler is not None:
             self._noise = [Noise(net.space.tables, seed, net.alphas()[0])]
 
@@ -90,7 +99,7 @@ class Method(nn.Module):
         """The relaxation alone, [E, O] a table and [1, O] a decision without alphas: no draw and no connectors."""
         p = dict(net.mixing())
         if self.connectors:
-            alphas = net.options.masked(net.alpha)
+            alphas = net.options.masked(dict(net.alpha.items()))
             p |= {table.name: self.relaxation(alphas[table.name], table) for table in net.space.tables}
         return p
 
@@ -100,7 +109,7 @@ class Method(nn.Module):
             return net.mixture()
         p: dict[str, Tensor] = dict(net.mixing())
         gates: dict[str, HostMask | Tensor] = {}
-        alphas = net.options.masked(net.alpha)
+        alphas = net.options.masked(dict(net.alpha.items()))
         for table in net.space.tables:
             alpha_EO = alphas[table.name]
             noise_EO = self._noise[0].of(half, table.name)

@@ -208,4 +208,4 @@ GROUPS: Mapping[str, Registry[type[Part]]] = {
     "watchers": WATCHERS,
     "selector": SELECTORS,
     "schedule": SCHEDULES,
-}  # type: ignore[dict-item]  # a registry of narrower parts serves where one of parts is read
+}

@@ -11,7 +11,7 @@ Executors that never form single outputs cannot serve either.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -44,6 +44,7 @@ class EdgeConnector(Protocol):
         ...
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Looks at what the operations of mixed edges give."""
 

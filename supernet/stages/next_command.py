@@ -53,7 +53,7 @@ def _option(data: Mapping[str, Any]) -> str:
 
 def _preset(option: str) -> Mapping[str, Any]:
     """The settings below `data` of one of its options."""
-    return preset("data", option)["data"]  # type: ignore[no-any-return]
+    return preset("data", option)["data"]
 
 
 def _value(value: object) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import RetrainConfig, SearchConfig
+from ..data.loader import Batch
 from ..data.splits import Splits, open_data
 from ..errors import SupernetError
 from ..runs.folder import RunFolder
 from ..runtime.ranks import Ranks
 from ..tasks.task import TASKS, Task
-from ..train.loop import Loop
-from ..train.retrain import RetrainProgram
-from ..train.search import SearchProgram
+from ..train.loop import Loop, Program
 from .stage import Label
 
 __all__ = ["folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
@@ -77,8 +76,8 @@ def run_folder(
 
 
 def loop_of(
-    program: SearchProgram | RetrainProgram, config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
-) -> Loop:
+    program: Program[Batch], config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
+) -> Loop[Batch]:
     """The loop over `program`, which lives in the folder `run`, or only in memory."""
     if run is not None and ranks.main:
         log.info("run folder: %s", run.path)

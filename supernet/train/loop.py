@@ -6,7 +6,7 @@ is taken after that epoch's end. What is trained is a `Program`; the loop knows 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -31,8 +31,12 @@ class Program(Protocol[B]):
     `epochs` and `finished` may change at an epoch's end, and must be the same on all ranks. Both follow from the state.
     """
 
-    stage: str
-    steps: int  # an epoch; the same in every epoch, since a run's position is its step alone
+    stage: ClassVar[str]
+
+    @property
+    def steps(self) -> int:
+        """The steps of an epoch; the same in every epoch, since a run's position is its step alone."""
+        ...
 
     @property
     def epochs(self) -> int:

@@ -274,7 +274,8 @@ class Phases:
 
     def state_dict(self) -> dict[str, Any]:
         """The step's tensors, the guard's counts, the course, and the states that may be gone back to."""
-        state = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict(), "course": self.course.plain()}
+        state: dict[str, Any] = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict()}
+        state["course"] = self.course.plain()
         if self._past:
             state["past"] = list(self._past)
         if self._parent is not None:

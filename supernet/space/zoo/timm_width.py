@@ -16,6 +16,7 @@ from torch import nn
 
 from ...errors import SupernetError, unknown
 from ..choice import Choice
+from ..genotype import JSON
 from ..layers import Conv2d, Elastic, Norm, Resize
 from ..limits import check_options
 from ..registry import SPACES
@@ -107,5 +108,5 @@ def timm_resnet_width(
     known = [name for name in timm.list_models(module="resnet") if _PLAIN.fullmatch(name)]
     if backbone not in known:
         raise SupernetError(unknown("backbone", backbone, known, most=6))
-    args = {"backbone": backbone, "fractions": list(fractions), "sizes": list(sizes)}
+    args: dict[str, JSON] = {"backbone": backbone, "fractions": list(fractions), "sizes": list(sizes)}
     return Space(partial(_network, backbone, fractions, sizes), name="timm_resnet_width", args=args)
