@@ -50,7 +50,7 @@ class Part:
 
 def parts(options: argparse.Namespace) -> list[Part]:
     """What is run, in this order: kernels that are wrong are told before anything is timed."""
-    found = timed(options, ["--device", options.device])
+    alone = timed(options, ["--device", options.device])
     operators = ["edge_group", "node_mix"] if options.quick else list(HOME)
     own = ["--device", options.device]
     own += ["--body", "stock"] if options.device == "cpu" else []
@@ -58,13 +58,13 @@ def parts(options: argparse.Namespace) -> list[Part]:
     # A process for each operator: a kernel that goes wrong may take the whole CUDA context of its process with it.
     first = [Part(f"checks-{name}", "kernels/checks.py", [*own, "--only", name], 120, 0) for name in operators]
     if not options.quick:  # beside the checks, so that later parts find their kernels compiled
-        compiling = [part for part in found if part.name in ("step", "kernels", "scaling")]
+        compiling = [part for part in alone if part.name in ("step", "kernels", "scaling")]
         once = {"step": ["--repeats", "1", "--limit", "110"]}  # this is where formulations may compile for long
         first += [
             Part(f"{WARM}{p.name}", p.script, [*p.arguments, *once.get(p.name, ["--repeats", "1"])], 120, 0)
             for p in compiling
         ]
-    return [part for part in (*first, *found) if (HERE / part.script).is_file()]
+    return [part for part in (*first, *alone) if (HERE / part.script).is_file()]
 
 
 def timed(options: argparse.Namespace, on: list[str]) -> list[Part]:
@@ -85,7 +85,7 @@ def timed(options: argparse.Namespace, on: list[str]) -> list[Part]:
     if options.device == "cpu":  # what needs no C++ compiler: this is to try the command
         forms, captured, held, executor = ["torch"], [], ["torch"], ["--executor", "torch"]
         kernels += ["--body", "stock"]
-    found = [
+    scripts = [
         Part("pass", "steps/step.py", [*usual, *repeats, *limit, "--part", "pass", "--formulations", *forms], 75, 1),
         Part("step", "steps/step.py", [*usual, *repeats, *limit, "--formulations", *forms, *captured], 90, 2),
         Part("kernels", "kernels/kernels.py", kernels, 90, 3),
@@ -93,14 +93,14 @@ def timed(options: argparse.Namespace, on: list[str]) -> list[Part]:
         Part("memory", "cost/memory.py", [*usual, *limit, "--formulations", *held], 90, 5),
         Part("scaling", "steps/scaling.py", [*usual, *repeats, *executor], 90, 6),
     ]
-    for part in found:
+    for part in scripts:
         part.fused = options.device != "cpu" and part.name != "kernels"
-    return found
+    return scripts
 
 
-def may_run(part: Part, found: list[Part]) -> bool:
+def may_run(part: Part, all_parts: list[Part]) -> bool:
     """Operators that are not right are not timed either."""
-    checks = {one.name.partition("-")[2]: one.status == "ok" for one in found if one.script == "kernels/checks.py"}
+    checks = {one.name.partition("-")[2]: one.status == "ok" for one in all_parts if one.script == "kernels/checks.py"}
     if part.script != "kernels/kernels.py" or not checks:
         return True
     right = [name for name, good in checks.items() if good]
@@ -109,9 +109,11 @@ def may_run(part: Part, found: list[Part]) -> bool:
     return bool(right)
 
 
-def distrust(part: Part, found: list[Part]) -> None:
+def distrust(part: Part, all_parts: list[Part]) -> None:
     """A part that runs operators which are not right says so beside its own status."""
-    wrong = [one.name.partition("-")[2] for one in found if one.script == "kernels/checks.py" and one.status != "ok"]
+    wrong = [
+        one.name.partition("-")[2] for one in all_parts if one.script == "kernels/checks.py" and one.status != "ok"
+    ]
     if wrong and part.fused:
         part.status += f"; checks failed: {', '.join(wrong)}"
 
@@ -193,9 +195,9 @@ def headline(result: dict[str, Any]) -> str:
     return "" if not result else f"{len(rows)} rows"
 
 
-def report(options: argparse.Namespace, found: list[Part], seconds: float) -> str:
+def report(options: argparse.Namespace, all_parts: list[Part], seconds: float) -> str:
     """Writes summary.json; the table for people."""
-    hardware = next((part.result["hardware"] for part in found if "hardware" in part.result), None)
+    hardware = next((part.result["hardware"] for part in all_parts if "hardware" in part.result), None)
     summary = {
         "benchmark": "gpu_suite",
         "settings": {"device": options.device, "quick": options.quick, "data": options.data},
@@ -203,11 +205,11 @@ def report(options: argparse.Namespace, found: list[Part], seconds: float) -> st
         "seconds": seconds,
         "parts": {
             part.name: {"status": part.status, "seconds": part.seconds, "found": headline(part.result)}
-            for part in found
+            for part in all_parts
         },
     }
     path = save(summary, options.out, "summary")
-    rows = [[part.name, f"{part.seconds:.0f}", part.status, headline(part.result)] for part in found]
+    rows = [[part.name, f"{part.seconds:.0f}", part.status, headline(part.result)] for part in all_parts]
     lines = [table(["part", "s", "status", "found"], rows), "", f"{seconds:.0f} s; written: {path}"]
     return "\n".join(
         [*lines, "Next: python benchmarks/steps/compiled.py --device cuda --batch 64 --bf16 (torch.compile, long)"]
@@ -233,21 +235,21 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    started, found = time.monotonic(), parts(options)
+    started, chosen = time.monotonic(), parts(options)
     if options.only:
-        found = [p for p in found if {p.name, p.name.partition("-")[0], p.name.removeprefix(WARM)} & {*options.only}]
-    for part in found:
+        chosen = [p for p in chosen if {p.name, p.name.partition("-")[0], p.name.removeprefix(WARM)} & {*options.only}]
+    for part in chosen:
         clear(options.out, part)  # here too, for those that time does not reach
     (options.out / "summary.json").unlink(missing_ok=True)
-    for number in sorted({part.wave for part in found}):
+    for number in sorted({part.wave for part in chosen}):
         left = SECONDS - (time.monotonic() - started)
-        wave = [part for part in found if part.wave == number and may_run(part, found)]
+        wave = [part for part in chosen if part.wave == number and may_run(part, chosen)]
         if left > 1:
             run_wave(wave, options.out, left)
         for part in wave:
-            distrust(part, found)
-    print(report(options, found, time.monotonic() - started))
-    return int(any(part.status != "ok" for part in found if not part.name.startswith(WARM)))
+            distrust(part, chosen)
+    print(report(options, chosen, time.monotonic() - started))
+    return int(any(part.status != "ok" for part in chosen if not part.name.startswith(WARM)))
 
 
 if __name__ == "__main__":

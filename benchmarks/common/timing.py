@@ -50,8 +50,8 @@ class Clock:
         ]
         once = [max(one() for _ in range(2)) for one in timed]
         number = max(3, min(self.repeats, int(BUDGET / max(sum(once), 1e-9))))
-        found = [[one() for one in timed] for _ in range(number)]
-        return [statistics.median(times) for times in zip(*found, strict=True)]
+        rounds = [[one() for one in timed] for _ in range(number)]
+        return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
     def _device(self, replay: Callable[[], Any]) -> float:
         assert self._flush is not None

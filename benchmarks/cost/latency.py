@@ -40,12 +40,12 @@ KEEP = {
 def sample(space: Space, count: int) -> list[Genotype]:
     """Networks that all differ, drawn uniformly."""
     rng = random.Random(SEED)
-    found: dict[str, Genotype] = {}
+    networks: dict[str, Genotype] = {}
     for _ in range(100 * count):
         genotype = space.sample(rng)
-        found.setdefault(space.canonical_hash(genotype), genotype)
-        if len(found) == count:
-            return list(found.values())
+        networks.setdefault(space.canonical_hash(genotype), genotype)
+        if len(networks) == count:
+            return list(networks.values())
     raise SupernetError(f"space {space.name!r} has not {count} different networks; lower --networks")
 
 
@@ -55,8 +55,8 @@ def spearman(one: list[float], other: list[float]) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def errors(predicted: list[float], found: list[float]) -> list[float]:
-    return [abs(p - f) / f for p, f in zip(predicted, found, strict=True)]
+def errors(predicted: list[float], true: list[float]) -> list[float]:
+    return [abs(p - f) / f for p, f in zip(predicted, true, strict=True)]
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -78,17 +78,17 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     ended = time.perf_counter()
     cut = options.calibration
     fitted = calibrated(parts, genotypes[:cut], seconds[:cut])
-    tested, found = genotypes[cut:], seconds[cut:]
+    tested, true = genotypes[cut:], seconds[cut:]
     sums, predicted = ([one.of(genotype) for genotype in tested] for one in (parts, fitted))
-    wrong = errors(predicted, found)
+    wrong = errors(predicted, true)
     return {
         "name": name,
         "space": space.name,
-        "spearman": spearman(predicted, found),
+        "spearman": spearman(predicted, true),
         "mean_error": float(np.mean(wrong)),
         "largest_error": max(wrong),
-        "mean_error_uncalibrated": float(np.mean(errors(sums, found))),
-        "measured": found,
+        "mean_error_uncalibrated": float(np.mean(errors(sums, true))),
+        "measured": true,
         "predicted": predicted,
         "sums": sums,
         "genotypes": [genotype.hash for genotype in tested],

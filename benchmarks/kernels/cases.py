@@ -196,15 +196,15 @@ class Case:
 
     def check(self) -> str:
         """Empty, or what is wrong: an output too far from float64, or two runs that differ."""
-        found, again = list(_flat(self.run())), list(_flat(self.run()))
+        outputs, again = list(_flat(self.run())), list(_flat(self.run()))
         with _full_float32():
             usual = list(_flat(self.eager()()))
         exact = list(_flat(EAGER[self.spec.operator](*_double(self.arguments))()))
-        if not all(map(_same_bits, found, again)):
+        if not all(map(_same_bits, outputs, again)):
             return "two runs differ"
-        if len(found) != len(exact):
-            return f"{len(found)} outputs in place of {len(exact)}"
-        for i, (x, plain, right) in enumerate(zip(found, usual, exact, strict=True)):
+        if len(outputs) != len(exact):
+            return f"{len(outputs)} outputs in place of {len(exact)}"
+        for i, (x, plain, right) in enumerate(zip(outputs, usual, exact, strict=True)):
             error, allowed = _error(x, right), 2 * _error(plain, right) + SLACK
             if not error <= allowed:
                 return f"output {i} {tuple(x.shape)}: error {error:.1e} where {allowed:.1e} is allowed"

@@ -63,9 +63,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, dtype in DTYPES.items():
             for operator in options.only or HOME:
                 cases = [spec for spec in specs(shapes) if spec.operator == operator]
-                found = [(f"{spec}{nan}", _wrong(spec, dtype, device, nan)) for spec in cases for nan in ("", " NaN")]
-                wrong = [f"{what}: {why}" for what, why in found if why]
-                rows.append({"operator": operator, "storage": name, "cases": len(found), "wrong": wrong})
+                faults = [(f"{spec}{nan}", _wrong(spec, dtype, device, nan)) for spec in cases for nan in ("", " NaN")]
+                wrong = [f"{what}: {why}" for what, why in faults if why]
+                rows.append({"operator": operator, "storage": name, "cases": len(faults), "wrong": wrong})
     settings = {"bodies": kind, "shapes": shapes}
     return {"benchmark": "checks", "settings": settings, "hardware": hardware(options.device), "results": rows}
 

@@ -37,24 +37,24 @@ ELSEWHERE = "sm_90"  # the architecture whose registers are told where there is 
 def specs(batch: int, only: Sequence[str]) -> list[Spec]:
     """The calls of the DARTS search network on CIFAR-10: C=16 at 32x32, 32 at 16x16, 64 at 8x8, and reductions."""
     sizes = [(16, 32), (32, 16), (64, 8)]
-    found: list[Spec] = []
+    specs_of_all: list[Spec] = []
     for name in HOME:
         if only and name not in only:
             continue
         if name.startswith("edge_group"):  # the inputs of a cell have four edges, its third node one
-            found += [Spec(name, batch, c, s, s, 16) for c, s in sizes]
-            found += [Spec(name, batch, 16, 32, 32, 4), Spec(name, batch, 32, 32, 32, 16, stride=2)]
+            specs_of_all += [Spec(name, batch, c, s, s, 16) for c, s in sizes]
+            specs_of_all += [Spec(name, batch, 16, 32, 32, 4), Spec(name, batch, 32, 32, 32, 16, stride=2)]
         elif name.startswith("sep_second"):
-            found += [Spec(name, batch, c, s, s, 8) for c, s in sizes]
+            specs_of_all += [Spec(name, batch, c, s, s, 8) for c, s in sizes]
         elif name.startswith("pool_pair"):
-            found += [Spec(name, batch, 16, 32, 32, 4), Spec(name, batch, 32, 32, 32, 4, stride=2)]
+            specs_of_all += [Spec(name, batch, 16, 32, 32, 4), Spec(name, batch, 32, 32, 32, 4, stride=2)]
         elif name == "node_mix_shuffled":
-            found.append(Spec(name, batch, 64, 32, 32, 14))
+            specs_of_all.append(Spec(name, batch, 64, 32, 32, 14))
         else:  # nodes of two and of five edges, seven terms each
-            found += [Spec(name, batch, c, s, s, 7 * edges) for c, s in sizes for edges in (2, 5)]
+            specs_of_all += [Spec(name, batch, c, s, s, 7 * edges) for c, s in sizes for edges in (2, 5)]
         if name in ("edge_group_bwd", "sep_second_bwd"):  # a step of the alphas
-            found.append(Spec(name, batch, 16, 32, 32, 16 if name == "edge_group_bwd" else 8, weights=False))
-    return found
+            specs_of_all.append(Spec(name, batch, 16, 32, 32, 16 if name == "edge_group_bwd" else 8, weights=False))
+    return specs_of_all
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -95,13 +95,13 @@ def count(source: str, names: Iterable[str] | None = None, without: Iterable[str
     A name is `NAME` or `CLASS.NAME`; of two with one name the last counts. Raises KeyError for one that is not there.
     """
     tree = ast.parse(source)
-    taken = list(tree.body) if names is None else [_named(tree, name) for name in names]
+    pieces = list(tree.body) if names is None else [_named(tree, name) for name in names]
     dropped = [_named(tree, name) for name in without if _has(tree, name)]
     dropped += [node for node in ast.walk(tree) if _is_text(node)]
-    kept = set().union(*(_span(node) for node in taken)) - set().union(*(_span(node) for node in dropped))
+    counted = set().union(*(_span(node) for node in pieces)) - set().union(*(_span(node) for node in dropped))
     hidden = {id(inner) for node in dropped for inner in ast.walk(node)}
-    statements = {id(n) for node in taken for n in ast.walk(node) if isinstance(n, ast.stmt)} - hidden
-    return {"lines": len(kept & _code_lines(source)), "statements": len(statements)}
+    statements = {id(n) for node in pieces for n in ast.walk(node) if isinstance(n, ast.stmt)} - hidden
+    return {"lines": len(counted & _code_lines(source)), "statements": len(statements)}
 
 
 def count_yaml(text: str) -> int:
@@ -111,8 +111,8 @@ def count_yaml(text: str) -> int:
 
 def count_pieces(root: Path, pieces: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """The sum over pieces {"file", "names", "without"} below `root`."""
-    found = [count((root / p["file"]).read_text(encoding="utf-8"), p["names"], p.get("without", ())) for p in pieces]
-    return {key: sum(one[key] for one in found) for key in ("lines", "statements")}
+    counts = [count((root / p["file"]).read_text(encoding="utf-8"), p["names"], p.get("without", ())) for p in pieces]
+    return {key: sum(one[key] for one in counts) for key in ("lines", "statements")}
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -157,27 +157,27 @@ def _has(tree: ast.AST, name: str) -> bool:
 
 def ours(root: Path = ROOT) -> dict[str, dict[str, Any]]:
     """Space -> {"definition", "whole", "yaml", "yaml_needs"} of this checkout."""
-    found: dict[str, dict[str, Any]] = {}
+    counts: dict[str, dict[str, Any]] = {}
     for space, (definition, besides, form, needs) in OURS.items():
         text = (root / _ZOO / "forms" / f"{form}.yaml").read_text(encoding="utf-8")
-        found[space] = {
+        counts[space] = {
             "definition": count_pieces(root, definition),
             "whole": count_pieces(root, [*definition, *besides]),
             "yaml": count_yaml(text),
             "yaml_needs": count_pieces(root, needs)["lines"],  # lines of Python whose classes the form names
         }
-    return found
+    return counts
 
 
 def recount(peer: Mapping[str, Any], checkout: Path) -> dict[str, Any]:
     """The entry of a peer with its pieces counted in `checkout`, today."""
     spaces = {
         space: {
-            **given,
-            "definition": count_pieces(checkout, given["pieces"]["definition"]),
-            "whole": count_pieces(checkout, given["pieces"]["definition"] + given["pieces"]["besides"]),
+            **entry,
+            "definition": count_pieces(checkout, entry["pieces"]["definition"]),
+            "whole": count_pieces(checkout, entry["pieces"]["definition"] + entry["pieces"]["besides"]),
         }
-        for space, given in peer["spaces"].items()
+        for space, entry in peer["spaces"].items()
     }
     return {**peer, "counted": datetime.date.today().isoformat(), "spaces": spaces}
 
@@ -222,12 +222,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=CHECKOUT", help="count this peer again")
     add_json(parser)
     options = parser.parse_args(argv)
-    given = json.loads(RESULT.read_text(encoding="utf-8"))
+    published = json.loads(RESULT.read_text(encoding="utf-8"))
     checkouts = dict(one.partition("=")[::2] for one in options.peer)
-    if wrong := set(checkouts) - {peer["name"] for peer in given["peers"]}:
+    if wrong := set(checkouts) - {peer["name"] for peer in published["peers"]}:
         print(f"error: no peer {sorted(wrong)[0]!r} in {RESULT.name}", file=sys.stderr)
         return 2
-    peers = [recount(p, Path(checkouts[p["name"]])) if p["name"] in checkouts else p for p in given["peers"]]
+    peers = [recount(p, Path(checkouts[p["name"]])) if p["name"] in checkouts else p for p in published["peers"]]
     result = {"ours": ours(), "peers": peers}
     print(markdown(result))
     if options.json:

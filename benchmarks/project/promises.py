@@ -31,8 +31,8 @@ def main(path: str) -> int:
     """Write the table of the file at `path` into README."""
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
+    _, end, after = rest.partition(END)
+    if not end:
         print(f"error: {README} lacks the two markers {BEGIN!r} and {END!r}", file=sys.stderr)
         return 1
     rows = json.loads(Path(path).read_text(encoding="utf-8"))

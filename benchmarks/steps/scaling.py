@@ -93,8 +93,8 @@ def seconds(runs: list[Callable[[], Any]], device: torch.device, repeats: int) -
 
     once = sum(min(timed(run) for _ in range(2)) for run in runs)
     number = max(3, min(repeats, int(BUDGET / max(once, 1e-9))))
-    found = [[timed(run) for run in runs] for _ in range(number)]
-    return [statistics.median(times) for times in zip(*found, strict=True)]
+    rounds = [[timed(run) for run in runs] for _ in range(number)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:

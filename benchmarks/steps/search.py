@@ -114,9 +114,9 @@ def _validate(program: SearchProgram, device: torch.device) -> dict[str, Any]:
     """What ends an epoch, timed; `top1` tells whether the network has learnt."""
     synchronise(device)
     start = time.perf_counter()
-    found = program.end_epoch(0)
+    metrics = program.end_epoch(0)
     synchronise(device)
-    return {"seconds": time.perf_counter() - start, "top1": found["val/top1"]}
+    return {"seconds": time.perf_counter() - start, "top1": metrics["val/top1"]}
 
 
 def show(result: dict[str, Any]) -> str:

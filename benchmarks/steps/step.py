@@ -34,10 +34,10 @@ COMPILED = {"whole": f"{ORIGINAL}+compiled", "edges": f"{ORIGINAL}+compiled+edge
 def names(options: argparse.Namespace) -> list[str]:
     """The formulations to measure, the original first."""
     kind = "cpu" if options.device == "cpu" else "cuda"
-    found = options.formulations or [n for n in USUAL[kind] if options.part == "step" or "captured" not in n]
+    chosen = options.formulations or [n for n in USUAL[kind] if options.part == "step" or "captured" not in n]
     if options.compile:
-        found = [*found, COMPILED[options.compile]]
-    return list(dict.fromkeys([ORIGINAL, *found]))
+        chosen = [*chosen, COMPILED[options.compile]]
+    return list(dict.fromkeys([ORIGINAL, *chosen]))
 
 
 def measure(options: argparse.Namespace, benchmark: str) -> dict[str, Any]:

@@ -126,8 +126,8 @@ def show(result: dict[str, Any]) -> str:
         for r in result["results"]
     ]
     header = ["written", "a save, s", "min", "max", "of the step time"]
-    told = f"a step takes {result['step']:.3f} s; a save in the background holds it up for {result['held']:.3f} s"
-    return "\n".join([what, describe(result["hardware"]), told, "", table(header, rows)])
+    times = f"a step takes {result['step']:.3f} s; a save in the background holds it up for {result['held']:.3f} s"
+    return "\n".join([what, describe(result["hardware"]), times, "", table(header, rows)])
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

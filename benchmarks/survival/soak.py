@@ -44,7 +44,7 @@ def soak(steps: int = 5000) -> dict[str, Any]:
         SearchProgram.end_epoch = look  # type: ignore[method-assign]
         start = time.perf_counter()
         try:
-            found = run_search(config)
+            outcome = run_search(config)
         finally:
             SearchProgram.end_epoch = end_epoch  # type: ignore[method-assign]
         seconds = time.perf_counter() - start
@@ -54,7 +54,7 @@ def soak(steps: int = 5000) -> dict[str, Any]:
     return {
         "benchmark": "soak",
         "steps": config.epochs * PER_EPOCH,
-        "done": found.done,
+        "done": outcome.done,
         "seconds": seconds,
         "growth": last / first - 1,
         "files": sorted({one["files"] for one in warm}),
@@ -66,8 +66,8 @@ def soak(steps: int = 5000) -> dict[str, Any]:
 
 def passed(result: dict[str, Any]) -> bool:
     """Memory grew by less than 2 %, no file stayed open, and old checkpoints went: the last two, the best, one more."""
-    kept = result["checkpoints"] <= result["keep"] + 2
-    return bool(result["done"] and result["growth"] < 0.02 and len(result["files"]) == 1 and kept)
+    pruned = result["checkpoints"] <= result["keep"] + 2
+    return bool(result["done"] and result["growth"] < 0.02 and len(result["files"]) == 1 and pruned)
 
 
 def _config(folder: str, epochs: int) -> SearchConfig:

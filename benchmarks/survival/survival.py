@@ -32,54 +32,54 @@ SEED = 20
 
 def kills(root: Path, whole: trials.Whole, methods: list[str], number: int, aimed: int, inside: int) -> dict[str, Any]:
     """`number` kills, `aimed` of them at the save window, and more of those until `inside` have hit it."""
-    rng, found = random.Random(SEED), list[dict[str, Any]]()
-    while len(found) < number or (sum(r["inside"] for r in found) < inside and len(found) < 2 * number):
-        i = len(found)
+    rng, rows = random.Random(SEED), list[dict[str, Any]]()
+    while len(rows) < number or (sum(r["inside"] for r in rows) < inside and len(rows) < 2 * number):
+        i = len(rows)
         method = methods[i % len(methods)]
         # Each method gets aimed kills: they come first, and the methods take turns.
-        found.append(trials.kill(root / f"kill-{i}", method, whole, rng, i < aimed or i >= number))
-    each = Counter(r["method"] for r in found)
-    return summary("SIGKILL at random points, resume", found) | {
-        "inside": sum(r["inside"] for r in found),
+        rows.append(trials.kill(root / f"kill-{i}", method, whole, rng, i < aimed or i >= number))
+    each = Counter(r["method"] for r in rows)
+    return summary("SIGKILL at random points, resume", rows) | {
+        "inside": sum(r["inside"] for r in rows),
         "methods": {name: each[name] for name in methods},
-        "after_steps": dict(sorted(Counter(max(r["steps"], default=0) for r in found).items())),
+        "after_steps": dict(sorted(Counter(max(r["steps"], default=0) for r in rows).items())),
     }
 
 
 def signals(root: Path, whole: trials.Whole, methods: list[str]) -> dict[str, Any]:
     """SIGTERM in each phase, the methods in turn."""
-    found = []
+    rows = []
     for i, phase in enumerate(trials.PHASES):
         method = methods[i % len(methods)]
-        found.append(trials.signalled(root / f"signal-{i}", method, whole, phase))
-        good = found[-1]["code"] == 143 and found[-1]["line"] == trials.LINE and found[-1]["seconds"] < 5
-        whole_again = bool(found[-1]["steps"]) and not found[-1]["half_written"]
+        rows.append(trials.signalled(root / f"signal-{i}", method, whole, phase))
+        good = rows[-1]["code"] == 143 and rows[-1]["line"] == trials.LINE and rows[-1]["seconds"] < 5
+        whole_again = bool(rows[-1]["steps"]) and not rows[-1]["half_written"]
         if not (good and whole_again):
-            found[-1]["difference"] = found[-1]["difference"] or str(found[-1])
-    return summary("SIGTERM in each phase, resume", found) | {"slowest": max(r["seconds"] for r in found)}
+            rows[-1]["difference"] = rows[-1]["difference"] or str(rows[-1])
+    return summary("SIGTERM in each phase, resume", rows) | {"slowest": max(r["seconds"] for r in rows)}
 
 
 def impatience(root: Path, whole: trials.Whole, method: str) -> dict[str, Any]:
     """A second SIGINT in a step that never ends."""
-    found = trials.impatient(root / "impatient", method, whole)
-    if not (found["first_waits"] and found["code"] == -2 and found["seconds"] < 1):
-        found["difference"] = found["difference"] or str(found)
-    return summary("second SIGINT ends at once, resume", [found]) | {"slowest": found["seconds"]}
+    row = trials.impatient(root / "impatient", method, whole)
+    if not (row["first_waits"] and row["code"] == -2 and row["seconds"] < 1):
+        row["difference"] = row["difference"] or str(row)
+    return summary("second SIGINT ends at once, resume", [row]) | {"slowest": row["seconds"]}
 
 
 def races(root: Path, number: int) -> dict[str, Any]:
     """Two processes, one run: every other time after a holder that was killed, every third without flock."""
-    found = [
+    rows = [
         {"difference": trials.race(root / f"race-{i}", stale=i % 2 == 1, flock=i % 3 < 2), "trial": i}
         for i in range(number)
     ]
-    return summary("two processes, one run: one refuses", found)
+    return summary("two processes, one run: one refuses", rows)
 
 
-def summary(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many were good, and all about the others."""
-    bad = [r for r in found if r["difference"] is not None]
-    return {"name": name, "good": len(found) - len(bad), "of": len(found), "bad": bad}
+    bad = [r for r in rows if r["difference"] is not None]
+    return {"name": name, "good": len(rows) - len(bad), "of": len(rows), "bad": bad}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

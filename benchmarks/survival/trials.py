@@ -152,7 +152,7 @@ def kill(root: Path, method: str, whole: Whole, rng: random.Random, aimed: bool)
 
     `inside`: a half-written checkpoint was left. `difference`: from the undisturbed run, None where there is none.
     """
-    wanted = whole.of(method)
+    undisturbed = whole.of(method)
     for attempt in range(20):  # a child that was faster than its killer proves nothing
         folder = root / str(attempt)
         folder.mkdir(parents=True)
@@ -170,8 +170,10 @@ def kill(root: Path, method: str, whole: Whole, rng: random.Random, aimed: bool)
     inside = _half_written(folder / "run" / "checkpoints")
     steps = Checkpoints(folder / "run" / "checkpoints").steps
     code = wait(fork(lambda: search(folder, method), folder / "out.txt"))
-    found = difference(folder, wanted) if code == 0 else f"exit code {code}: {(folder / 'out.txt').read_text()[-500:]}"
-    return {"method": method, "aimed": aimed, "inside": inside, "steps": steps, "difference": found}
+    fault = (
+        difference(folder, undisturbed) if code == 0 else f"exit code {code}: {(folder / 'out.txt').read_text()[-500:]}"
+    )
+    return {"method": method, "aimed": aimed, "inside": inside, "steps": steps, "difference": fault}
 
 
 def _half_written(checkpoints: Path) -> bool:
@@ -211,7 +213,7 @@ def signalled(root: Path, method: str, whole: Whole, phase: str, number: int = s
     `code`, `seconds` from the signal to the exit, the `line` on stderr, the `steps` saved (that they load is part of
     resuming), and the `difference` from the undisturbed run.
     """
-    wanted = whole.of(method)
+    undisturbed = whole.of(method)
     root.mkdir(parents=True)
 
     def work() -> int:
@@ -224,10 +226,10 @@ def signalled(root: Path, method: str, whole: Whole, phase: str, number: int = s
     seconds = ended - float(sent.read_text()) if sent.exists() else float("inf")
     line = (root / "out.txt").read_text().strip()
     checkpoints = Checkpoints(root / "run" / "checkpoints")
-    found: dict[str, Any] = {"phase": phase, "method": method, "code": code, "seconds": seconds, "line": line}
-    found |= {"steps": checkpoints.steps, "half_written": _half_written(checkpoints.folder)}
+    row: dict[str, Any] = {"phase": phase, "method": method, "code": code, "seconds": seconds, "line": line}
+    row |= {"steps": checkpoints.steps, "half_written": _half_written(checkpoints.folder)}
     again = wait(fork(lambda: search(root, method, every_steps=0), root / "out.txt"))
-    return found | {"difference": f"exit code {again}" if again else difference(root, wanted)}
+    return row | {"difference": f"exit code {again}" if again else difference(root, undisturbed)}
 
 
 def _send(owner: Any, name: str, call: int, number: int, sent: Path) -> None:
@@ -247,7 +249,7 @@ def _send(owner: Any, name: str, call: int, number: int, sent: Path) -> None:
 
 def impatient(root: Path, method: str, whole: Whole) -> dict[str, Any]:
     """Two SIGINT in a step that takes an hour; then resumed without it. `seconds` count from the second one."""
-    wanted = whole.of(method)
+    undisturbed = whole.of(method)
     root.mkdir(parents=True)
 
     def work() -> int:
@@ -272,9 +274,9 @@ def impatient(root: Path, method: str, whole: Whole) -> dict[str, Any]:
     begun = time.monotonic()
     os.kill(pid, signal.SIGINT)
     code = wait(pid)
-    found = {"first_waits": waited, "code": code, "seconds": time.monotonic() - begun}
+    row = {"first_waits": waited, "code": code, "seconds": time.monotonic() - begun}
     again = wait(fork(lambda: search(root, method), root / "out.txt"))
-    return found | {"difference": f"exit code {again}" if again else difference(root, wanted)}
+    return row | {"difference": f"exit code {again}" if again else difference(root, undisturbed)}
 
 
 def race(folder: Path, *, stale: bool = False, flock: bool = True) -> str | None:

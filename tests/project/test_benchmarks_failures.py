@@ -246,7 +246,7 @@ def test_a_step_that_is_no_graph_is_no_row_of_a_gpu(monkeypatch: pytest.MonkeyPa
     ran: list[int] = []
 
     class Uncaptured:
-        warm_up, captured, why_not = 3, False, "the network draws"
+        WARM_UP, captured, why_not = 3, False, "the network draws"
 
         def __init__(self, *_: object, **__: object) -> None: ...
 

@@ -137,8 +137,7 @@ def test_a_state_that_is_loaded_is_replayed_from() -> None:
 def undecided(how: str) -> Any:
     """A network's input, changed or not: by a value, by a mask, by a number of the host, by a draw there."""
 
-    def hook(_: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
-        (x,) = given
+    def changed(x: Tensor) -> Tensor:
         if how == "value":
             return x if float(x.sum()) > 0 else x + 1
         if how == "mask":
@@ -146,6 +145,10 @@ def undecided(how: str) -> Any:
         if how == "table":
             return x * torch.tensor([1.0, 2.0])[1]
         return x if random.random() < 0.5 else x + 1
+
+    def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        images, *others = arguments
+        return (changed(images), *others)
 
     return hook
 
