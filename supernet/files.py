@@ -13,12 +13,14 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = [
-    "FULL", "disk_error", "plain", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json",
+    "FULL", "JSON", "disk_error", "plain", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes", "write_json",
     "write_text",
 ]  # fmt: skip
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
 

@@ -23,7 +23,8 @@ from ..errors import SupernetError
 from ..methods import DISCRETISERS, HYPERGRADIENTS, RELAXATIONS
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
-from ..runs.folder import RunFolder, data_label
+from ..runs.folder import RunFolder, as_begun
+from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything, versions
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
@@ -82,6 +83,7 @@ def run_search(
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
     label = label_of_own(space) if space is not None else label_of(config.space)
+    config = as_begun(config, "search", label) if in_folder else config
     space = space or configured(config.space)
     _check_parts(config, space)
     splits = _looked_over(config, splits, ranks)
@@ -129,6 +131,7 @@ def run_retrain(
     device = ranks.device(pick(config.device))
     reference = genotype or config.genotype
     genotype, label = find_genotype(reference)
+    config = as_begun(config, "retrain", label) if in_folder else config
     space = space or find_space(reference, genotype, config.allow)
     if ranks.main:
         _warn_of_other_data(config)

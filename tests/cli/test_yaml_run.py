@@ -13,7 +13,7 @@ from supernet.cli import main
 from supernet.cli.space_file import with_space_file
 from supernet.config import SearchConfig, SpaceConfig
 from supernet.exporting import trained_network
-from supernet.runs.folder import identity
+from supernet.runs.identity import identity
 from supernet.space.form import read_space, write_space
 from supernet.space.lookup import find_genotype, find_space
 from supernet.train.space_config import configured, label_of

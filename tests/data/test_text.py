@@ -17,8 +17,8 @@ from supernet.data import CountedLoader, EvalLoader, Splits, open_data, text
 from supernet.errors import ClosedSplitError, SupernetError
 from supernet.exporting import trained_network
 from supernet.runs.checkpoint import Checkpoints
-from supernet.runs.folder import data_label
 from supernet.runs.log import read_metrics
+from supernet.runs.names import data_label
 from supernet.space import get_space
 from supernet.tasks.sequence import NextCharacter
 from supernet.tasks.task import TASKS, Task
