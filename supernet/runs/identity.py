@@ -136,15 +136,15 @@ def _counting(config: object) -> dict[str, object]:
     return values
 
 
-def _later_defaults(config: object, where: str = "") -> Iterator[tuple[str, object]]:
+def _later_defaults(config: object, where: str = "", later: bool = False) -> Iterator[tuple[str, object]]:
     """(dotted name, the default that it came with) of every single setting that is not of the first edition."""
     for field in dataclasses.fields(config):  # type: ignore[arg-type]  # as above
-        value, name = getattr(config, field.name), where + field.name
-        if since(field) > 1:
-            default = default_in(field, since(field))
-            yield from _flat(default if not dataclasses.is_dataclass(default) else _counting(default), name).items()
-        elif dataclasses.is_dataclass(value):
-            yield from _later_defaults(value, f"{name}.")
+        name, new = where + field.name, later or since(field) > 1
+        value = default_in(field, since(field)) if new else getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _later_defaults(value, f"{name}.", new)
+        elif new:
+            yield from _flat(value, name).items()
 
 
 def _part(value: object) -> object:
