@@ -13,12 +13,14 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = [
-    "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes",
-    "write_json", "write_text",
+    "FULL", "JSON", "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
 _TMP = re.compile(r"^\.tmp-(\d+)-")

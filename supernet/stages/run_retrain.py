@@ -13,7 +13,8 @@ from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
-from ..runs.folder import RunFolder, data_label
+from ..runs.folder import RunFolder
+from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks

@@ -90,7 +90,7 @@ class Stage(Generic[C, R]):
 
 def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:
     """The beginning of a folder's name: the words, the data set and the seed."""
-    from ..runs.folder import data_label
+    from ..runs.names import data_label
 
     return "-".join([*map(slug, words), slug(data_label(config.data)), f"s{config.seed}"])
 

@@ -14,7 +14,9 @@ import torch
 from supernet import files
 from supernet.config import DataConfig, RetrainConfig, RunConfig, SearchConfig, WeightConfig
 from supernet.errors import SupernetError
-from supernet.runs.folder import RunFolder, data_label, identity
+from supernet.runs.folder import RunFolder
+from supernet.runs.identity import identity
+from supernet.runs.names import data_label
 from supernet.runtime.device import autocast, available, pick, seed_everything, versions
 
 FREE = {
