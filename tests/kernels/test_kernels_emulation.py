@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.launch import THREADS, Kernel, Launch, pointer
+from supernet.cuda_kernels.addresses import pointer
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import THREADS, Launch
 from tests.support.emulation import ORDERS, Emulator
 
 RACY = str(Path(__file__).resolve().parents[1] / "support" / "racy.cu")

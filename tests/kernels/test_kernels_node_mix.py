@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.geometry import Geometry, geometry
-from supernet.cuda_kernels.node_mix import (
+from supernet.cuda_kernels.gpu.geometry import Geometry, geometry
+from supernet.cuda_kernels.node_mix.mix import (
     forward_launches,
     node_mix,
     node_mix_bwd_reduce,

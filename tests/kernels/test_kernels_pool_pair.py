@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES
-from supernet.cuda_kernels.launch import Kernel
-from supernet.cuda_kernels.pool_pair import (
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.compile import ARCHITECTURES
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.pool_pair.pair import (
     backward_launches,
     forward_launches,
     pool_pair,
@@ -324,7 +324,7 @@ def kernels(storage: str, gradients: int, channels: int, vector: int, stride: in
         f"pool_pair_finish<{channels}>",
         f"pool_pair_bwd<{storage}, {gradients}, {channels}, {vector}, {stride}>",
     ]
-    return [Kernel("pool_pair.cu", name) for name in names]
+    return [Kernel("pool_pair/pool_pair.cu", name) for name in names]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -9,22 +9,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
-from supernet.cuda_kernels import separable_backward as module
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel
-from supernet.cuda_kernels.edge_group import edge_group_bwd, edge_group_bwd_reference
-from supernet.cuda_kernels.launch import FOLDER, Kernel, Launch
-from supernet.cuda_kernels.sep_second import sep_second_bwd, sep_second_bwd_reference
-from supernet.cuda_kernels.separable_backward import (
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.compile import ARCHITECTURES, compile_kernel
+from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
+from supernet.cuda_kernels.gpu.launch import Launch
+from supernet.cuda_kernels.separable import backward as module
+from supernet.cuda_kernels.separable.backward import (
     MOST_BRANCHES,
     SHARED,
+    SecondGradients,
     Shape,
     data_tile,
     edge_group_bwd_launches,
     sep_second_bwd_launches,
     weight_tile,
 )
+from supernet.cuda_kernels.separable.branches import Branches, Norm, Upstream
+from supernet.cuda_kernels.separable.edge_group import edge_group_bwd, edge_group_bwd_reference
+from supernet.cuda_kernels.separable.sep_second import sep_second_bwd, sep_second_bwd_reference
 from supernet.errors import SupernetError
 from tests.support.emulation import ORDERS, Emulator
 from tests.support.kernel_checks import error, holds, inside, padded, poisoned, run_all, same_kind, untouched_around
@@ -35,7 +38,7 @@ DARTS = ((3, 1), (5, 1), (3, 2), (5, 2))
 PAIR = ((3, 1), (5, 1))
 EVERY = (*DARTS, (7, 1), (7, 2))
 EDGE, SECOND = ("dx", "ddw", "dpw"), ("d1", "coef1", "sum_d", "sum_dz", "ddw", "dpw")
-HEADERS = ("separable_weights.cuh", "separable_backward.cuh")  # those with barriers, each after what includes it
+HEADERS = ("separable/weights.cuh", "separable/backward.cuh")  # those with barriers, each after what includes it
 Given = dict[str, list[Tensor]]
 
 
@@ -147,8 +150,12 @@ def outputs(case: Case) -> Given:
 def launches(case: Case, given: Given, out: Given) -> list[Launch]:
     """What goes to the device."""
     single = [x if name in ("ddw", "dpw") else x[0] for name, x in out.items()]
-    function = sep_second_bwd_launches if case.second else edge_group_bwd_launches
-    return function(*arguments(case, given), *single)  # type: ignore[operator]
+    gate, add = (given["gate"] or [None])[0], (given["add"] or [None])[0]
+    branches = Branches(given["dw"], given["pw"], [d for _, d in case.filters], gate)
+    upstream = Upstream(given["g"], given["z"][0], given["coef"][0])
+    if case.second:
+        return sep_second_bwd_launches(given["x"], Norm(*given["norm"]), branches, upstream, SecondGradients(*single))
+    return edge_group_bwd_launches(given["x"][0], branches, case.stride, upstream, add, *single)
 
 
 def expected(case: Case, given: Given, dtype: torch.dtype) -> Given:
@@ -224,12 +231,16 @@ def copies_without(kernels: Sequence[Kernel], folder: Path) -> list[list[Kernel]
     for name in HEADERS:
         header = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once", "")
         text = text.replace(f'#include "{name}"', header)
-    pieces = text.replace('#include "device.cuh"', "").replace('#include "fragments.cuh"', "").split("__syncthreads();")
+    pieces = (
+        text.replace('#include "gpu/device.cuh"', "")
+        .replace('#include "gpu/fragments.cuh"', "")
+        .split("__syncthreads();")
+    )
     copies = ["__syncthreads();".join(pieces)]
     for i in range(1, len(pieces)):
         copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
     source = folder / "copies.cu"
-    parts = ['#include "fragments.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
+    parts = ['#include "gpu/fragments.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
     source.write_text("\n".join(parts), encoding="utf-8")
     return [[Kernel(str(source), f"copy{i}::{kernel.name}") for kernel in kernels] for i in range(len(copies))]
 
@@ -312,15 +323,13 @@ def compiled(case: Case) -> list[Kernel]:
         data = torch.empty((n, *case.out), dtype=case.dtype).movedim(-1, -3)
         x = torch.empty(case.shape, dtype=case.dtype)
         small = torch.empty((n, case.shape[1]))
+    branches, upstream = Branches(dw, dw, [d for _, d in case.filters]), Upstream(list(data), data, small)
     if case.second:
-        left = ([x] * n, *[small] * 4, dw, dw, list(data), data, small, True, None)
-        made = sep_second_bwd_launches(*left, data, small, small, small, dw, dw)
+        out = SecondGradients(data, small, small, small, dw, dw)
+        run = sep_second_bwd_launches([x] * n, Norm(*[small] * 4), branches, upstream, out)
     else:
-        dilation = [d for _, d in case.filters]
-        made = edge_group_bwd_launches(
-            x, dw, dw, dilation, case.stride, list(data), data, small, x, True, None, x, dw, dw
-        )
-    return [one.kernel for one in made]
+        run = edge_group_bwd_launches(x, branches, case.stride, upstream, x, x, dw, dw)
+    return [one.kernel for one in run]
 
 
 def hold_the_ceilings(kernel: Kernel, architecture: str, cache: CodeCache) -> None:
@@ -393,8 +402,9 @@ def test_the_room_between_two_passes_is_bounded(channels: int) -> None:
         x = torch.empty(case.shape, dtype=BF16)
         many, coef = ([dw] * 16, [pw] * 16), torch.empty(16, 3, channels)
         z = torch.empty((16, *case.out), dtype=BF16).movedim(-1, -3)
-        made = edge_group_bwd_launches(x, *many, [1] * 16, 1, [x] * 16, z, coef, None, True, None, x, *many)
-    assert made[-1].holds[0].nbytes <= 32 << 20
+        upstream = Upstream([x] * 16, z, coef)
+        run = edge_group_bwd_launches(x, Branches(*many, [1] * 16), 1, upstream, None, x, *many)
+    assert run[-1].holds[0].nbytes <= 32 << 20
 
 
 @pytest.mark.parametrize("case", [FEW[3], FEW[8]], ids=str)

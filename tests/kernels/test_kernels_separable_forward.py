@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
-from supernet.cuda_kernels import separable_forward as module
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel
-from supernet.cuda_kernels.launch import FOLDER, Kernel, Launch
-from supernet.cuda_kernels.separable_forward import (
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.compile import ARCHITECTURES, compile_kernel
+from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
+from supernet.cuda_kernels.gpu.launch import Launch
+from supernet.cuda_kernels.separable import forward as module
+from supernet.cuda_kernels.separable.branches import Branches, Outputs
+from supernet.cuda_kernels.separable.forward import (
     MOST_BRANCHES,
     SHARED,
     edge_group_launches,
@@ -120,11 +122,10 @@ def outputs(case: Case) -> dict[str, Tensor]:
 
 def launches(case: Case, given: dict[str, list[Tensor]], out: dict[str, Tensor]) -> list[Launch]:
     gate = given["gate"][0] if given["gate"] else None
+    branches = Branches(given["dw"], given["pw"], [d for _, d in case.filters], gate)
     if case.second:
-        return sep_second_launches(given["x"], *given["norm"], given["dw"], given["pw"], EPS, gate, *out.values())
-    dilation = [d for _, d in case.filters]
-    x, dw, pw = given["x"][0], given["dw"], given["pw"]
-    return edge_group_launches(x, dw, pw, dilation, case.stride, EPS, gate, *out.values())
+        return sep_second_launches(given["x"], given["norm"], branches, EPS, Outputs(**out))
+    return edge_group_launches(given["x"][0], branches, case.stride, EPS, Outputs(**out))
 
 
 def expected(case: Case, given: dict[str, list[Tensor]], dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
@@ -225,7 +226,7 @@ def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
 def spliced(path: Path) -> str:
     """A kernel's text with the text of the headers that hold its barriers, so that both can be changed."""
     text = path.read_text(encoding="utf-8")
-    for name in ("separable_forward.cuh", "separable.cuh"):
+    for name in ("separable/forward.cuh", "separable/tile.cuh"):
         header = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once", "")
         text = text.replace(f'#include "{name}"', header)
     return text
@@ -239,12 +240,12 @@ def test_every_barrier_of_the_kernels_is_needed_and_missed(
     monkeypatch.setattr(module, "BLOCKS", 1)  # every block takes several tiles
     case = Case((1, 20, 19, 9), PAIR, BF16, second=second)
     plain = launches(case, inputs(case), outputs(case))
-    pieces = spliced(plain[0].kernel.path).replace('#include "matrix.cuh"', "").split("__syncthreads();")
+    pieces = spliced(plain[0].kernel.path).replace('#include "gpu/matrix.cuh"', "").split("__syncthreads();")
     copies = ["__syncthreads();".join(pieces)]
     for i in range(1, len(pieces)):
         copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
     source = tmp_path / "copies.cu"
-    parts = ['#include "matrix.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
+    parts = ['#include "gpu/matrix.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
     source.write_text("\n".join(parts), encoding="utf-8")
     names = [[Kernel(str(source), f"copy{i}::{one.kernel.name}") for one in plain] for i in range(len(copies))]
     emulator = Emulator([kernel for copy in names for kernel in copy], tmp_path)
@@ -333,12 +334,12 @@ def kernels_of(cases: Sequence[Case]) -> list[Kernel]:
         z = x.new_empty(room).permute(0, 1, 4, 2, 3)
         small = [torch.empty(len(case.filters), case.shape[1], device="meta")] * 3
         dw = [torch.empty((case.shape[1], 1, size, size), device="meta") for size, _ in case.filters]
-        dilation = [d for _, d in case.filters]
+        branches, out = Branches(dw, dw, [d for _, d in case.filters]), Outputs(z, *small)
         if case.second:
-            made = sep_second_launches(given, *small, dw, dw, EPS, None, z, *small)
+            run = sep_second_launches(given, small, branches, EPS, out)
         else:
-            made = edge_group_launches(x, dw, dw, dilation, case.stride, EPS, None, z, *small)
-        found += [one.kernel for one in made]
+            run = edge_group_launches(x, branches, case.stride, EPS, out)
+        found += [one.kernel for one in run]
     return list(dict.fromkeys(found))
 
 
@@ -418,8 +419,8 @@ def test_what_has_no_kernel_is_refused_by_name() -> None:
 @needs_gpu
 @pytest.mark.parametrize("case", [*FEW, *MANY, *(replace(case, gate=None) for case in USUAL)], ids=str)
 def test_on_a_gpu_the_operators_equal_float64_and_bits_repeat(case: Case) -> None:
-    from supernet.cuda_kernels.edge_group import edge_group
-    from supernet.cuda_kernels.sep_second import sep_second
+    from supernet.cuda_kernels.separable.edge_group import edge_group
+    from supernet.cuda_kernels.separable.sep_second import sep_second
 
     given = {name: [x.cuda() for x in values] for name, values in inputs(case).items()}
     gate = given["gate"][0] if given["gate"] else None

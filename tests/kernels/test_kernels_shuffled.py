@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.node_mix_shuffled import (
+from supernet.cuda_kernels.node_mix.shuffled import (
     node_mix_shuffled,
     node_mix_shuffled_reference,
     shuffled_launches,

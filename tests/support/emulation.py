@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from supernet.cuda_kernels.launch import FOLDER, THREADS, Kernel, Launch
+from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
+from supernet.cuda_kernels.gpu.launch import THREADS, Launch
 
 __all__ = ["ORDERS", "Emulator"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.launch import Kernel, Launch
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import Launch
 from tests.support.emulation import ORDERS, Emulator
 
 __all__ = [
@@ -93,7 +94,7 @@ def caught_barriers(prepare: Callable[[], Run], folder: Path) -> list[bool]:
     for i in range(1, len(pieces)):
         copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
     source = folder / "copies.cu"
-    parts = ['#include "device.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
+    parts = ['#include "gpu/device.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
     source.write_text("\n".join(parts), encoding="utf-8")
     names = [[Kernel(str(source), f"copy{i}::{one.kernel.name}") for one in run] for i in range(len(copies))]
     emulator = Emulator([kernel for copy in names for kernel in copy], folder)
