@@ -28,15 +28,15 @@ class Context(Protocol):
     def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
 
-def operator(body: Callable[P, R]) -> Callable[P, R]:
+def operator(body: Callable[P, R]) -> Callable[..., R]:
     """`body` as an operator of its name, on every device; the schema comes from its annotations.
 
-    The body changes none of its arguments and returns none of them.
+    The body changes none of its arguments and returns none of them. Callers may spread tuples over its arguments.
     """
     name = body.__name__
     LIBRARY.define(name + infer_schema(body, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, body, "CompositeExplicitAutograd")
-    return getattr(torch.ops.supernet, name).default  # type: ignore[no-any-return]
+    return getattr(torch.ops.supernet, name).default
 
 
 def fake(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -109,7 +109,8 @@ class SecondGradients(NamedTuple):
     dpw: Sequence[Tensor]  # [C, C, 1, 1] each, or none
 
     def part(self, at: slice) -> "SecondGradients":
-        return SecondGradients(*(x[at] for x in self))
+        d1, coef1, sum_d, sum_dz, ddw, dpw = self
+        return SecondGradients(d1[at], coef1[at], sum_d[at], sum_dz[at], ddw[at], dpw[at])
 
 
 def edge_group_bwd_launches(

@@ -129,7 +129,8 @@ def edge_group_launches(x: Tensor, branches: Branches, stride: int, eps: float, 
     if not out.z.numel():
         return []
     forms = _forms(branches)
-    tile = tile_for(x.shape[1], x.element_size(), *out.z.shape[-2:], stride, forms)
+    height, width = out.z.shape[-2:]
+    tile = tile_for(x.shape[1], x.element_size(), height, width, stride, forms)
     together = 1 if tile.channels >= 64 or x.shape[1] > tile.channels else 4
     launches = []
     for part in _parts(len(forms)):
@@ -153,7 +154,8 @@ def sep_second_launches(
     if not out.z.numel():
         return []
     forms = _forms(branches)
-    tile = tile_for(out.z.shape[2], out.z.element_size(), *out.z.shape[-2:], 1, forms, normed=True)
+    channels, height, width = out.z.shape[-3:]
+    tile = tile_for(channels, out.z.element_size(), height, width, 1, forms, normed=True)
     launches = []
     for part in _parts(len(forms)):
         n = len(forms[part])

@@ -89,14 +89,14 @@ def sep_second(
     branches = _branches(dw, pw, gate)
     _check("sep_second", z1, [("mean", mean), ("scale", scale), ("shift", shift)], branches)
     z1, branches = [channels_last(x) for x in z1], branches.contiguous()
-    norm = [x.contiguous() for x in (mean, scale, shift)]
+    mean, scale, shift = norm = (mean.contiguous(), scale.contiguous(), shift.contiguous())
     if z1[0].is_cuda:
-        out = Outputs(room(z1[0], len(z1), 1), *(torch.zeros_like(norm[0]) for _ in range(3)))
+        out = Outputs(room(z1[0], len(z1), 1), *(torch.zeros_like(mean) for _ in range(3)))
         launch(sep_second_launches(z1, norm, branches, eps, out), out.z.device)
         return out
     if host.serves(z1[0]):
         return cpu.sep_second(z1, norm, branches, eps)
-    return sep_second_reference(z1, *norm, *branches[:2], eps, branches.gate)
+    return sep_second_reference(z1, *norm, branches.dw, branches.pw, eps, branches.gate)
 
 
 @operator
@@ -119,12 +119,13 @@ def sep_second_bwd(
     z1, norm, branches = [channels_last(x) for x in z1], norm.contiguous(), branches.contiguous()
     upstream = Upstream(g, z2, coef).in_order()
     if z2.is_cuda:
-        out = SecondGradients(*_outputs(z1, mean, dw, pw, weights))
-        launch(sep_second_bwd_launches(z1, norm, branches, upstream, out), z2.device)
+        out = _outputs(z1, mean, dw, pw, weights)
+        launch(sep_second_bwd_launches(z1, norm, branches, upstream, SecondGradients(*out)), z2.device)
         return out
     if host.serves(z2):
         return cpu.sep_second_bwd(z1, norm, branches, upstream, weights)
-    return sep_second_bwd_reference(z1, *norm, *branches[:2], *upstream, weights, branches.gate)
+    dw_, pw_, _, gate = branches
+    return sep_second_bwd_reference(z1, *norm, dw_, pw_, *upstream, weights, gate)
 
 
 @fake("sep_second")

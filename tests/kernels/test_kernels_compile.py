@@ -11,9 +11,10 @@ import pytest
 
 from supernet.cuda_kernels.code_cache import CodeCache, default_folder
 from supernet.cuda_kernels.gpu import compile as compiling
-from supernet.cuda_kernels.gpu.compile import ARCHITECTURES, compile_kernel, usage
+from supernet.cuda_kernels.gpu.compile import compile_kernel, usage
 from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
 from supernet.errors import SupernetError
+from tests.support.kernel_checks import ARCHITECTURES, code_cache
 
 SOURCE = "node_mix/node_mix.cu"
 SMALL = Kernel(SOURCE, "node_mix_bwd_finish<2, 16>")
@@ -64,11 +65,9 @@ def hold_the_ceilings(kernel: Kernel, architecture: str, cache: CodeCache, above
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("shape", [(14, 16, "bf16", 8), (8, 16, "float", 4)], ids=str)
-def test_kernels_compile_within_their_registers(
-    shape: tuple[int, int, str, int], architecture: str, cache: CodeCache
-) -> None:
+def test_kernels_compile_within_their_registers(shape: tuple[int, int, str, int], architecture: str) -> None:
     for kernel in instances(*shape):
-        hold_the_ceilings(kernel, architecture, cache)
+        hold_the_ceilings(kernel, architecture, code_cache())
 
 
 @pytest.mark.long

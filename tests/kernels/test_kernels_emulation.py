@@ -17,8 +17,8 @@ NAMES += [f"rounds<{barrier}, {distance}>" for barrier in ("true", "false") for 
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return Emulator([Kernel(RACY, name) for name in NAMES], tmp_path_factory.mktemp("racy"))
+def emulator() -> Emulator:
+    return Emulator([Kernel(RACY, name) for name in NAMES])
 
 
 def outputs(emulator: Emulator, name: str, blocks: int = 1) -> list[Tensor]:

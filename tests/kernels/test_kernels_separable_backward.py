@@ -3,16 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.gpu import compile as compiling
-from supernet.cuda_kernels.gpu.compile import ARCHITECTURES, compile_kernel
-from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
+from supernet.cuda_kernels.gpu.compile import compile_kernel
+from supernet.cuda_kernels.gpu.kernel import Kernel
 from supernet.cuda_kernels.gpu.launch import Launch
 from supernet.cuda_kernels.separable import backward as module
 from supernet.cuda_kernels.separable.backward import (
@@ -28,9 +26,21 @@ from supernet.cuda_kernels.separable.backward import (
 from supernet.cuda_kernels.separable.branches import Branches, Norm, Upstream
 from supernet.cuda_kernels.separable.edge_group import edge_group_bwd, edge_group_bwd_reference
 from supernet.cuda_kernels.separable.sep_second import sep_second_bwd, sep_second_bwd_reference
-from supernet.errors import SupernetError
 from tests.support.emulation import ORDERS, Emulator
-from tests.support.kernel_checks import error, holds, inside, padded, poisoned, run_all, same_kind, untouched_around
+from tests.support.kernel_checks import (
+    ARCHITECTURES,
+    Run,
+    caught_barriers,
+    code_cache,
+    error,
+    holds,
+    inside,
+    padded,
+    poisoned,
+    run_all,
+    same_kind,
+    untouched_around,
+)
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 BF16 = torch.bfloat16
@@ -38,7 +48,6 @@ DARTS = ((3, 1), (5, 1), (3, 2), (5, 2))
 PAIR = ((3, 1), (5, 1))
 EVERY = (*DARTS, (7, 1), (7, 2))
 EDGE, SECOND = ("dx", "ddw", "dpw"), ("d1", "coef1", "sum_d", "sum_dz", "ddw", "dpw")
-HEADERS = ("separable/weights.cuh", "separable/backward.cuh")  # those with barriers, each after what includes it
 Given = dict[str, list[Tensor]]
 
 
@@ -79,6 +88,10 @@ FEW = [
     Case((1, 32, 5, 9), PAIR, BF16, second=True),
     Case((3, 17, 4, 3), PAIR, second=True),
     Case((2, 16, 5, 5), PAIR, BF16, second=True, gate=(0.0, 1.0)),
+]
+TURNS = [
+    Case((2, 16, 9, 9), ((3, 1), (7, 2), (3, 1))),  # float: room for one buffer
+    Case((2, 24, 9, 9), PAIR, BF16, second=True),
 ]
 MANY = [
     Case((2, 32, 16, 16), DARTS, BF16),
@@ -195,8 +208,8 @@ def kernels_of(cases: Sequence[Case]) -> list[Kernel]:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return Emulator(kernels_of(FEW), tmp_path_factory.mktemp("few"))
+def emulator() -> Emulator:
+    return Emulator(kernels_of([*FEW, *TURNS]))
 
 
 def check_emulated(emulator: Emulator, case: Case, orders: Sequence[int]) -> None:
@@ -219,56 +232,27 @@ def test_the_kernels_equal_float64_in_every_order_of_threads(emulator: Emulator,
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
-    emulator = Emulator(kernels_of(MANY), tmp_path)
+def test_the_kernels_equal_float64_for_many_shapes() -> None:
+    emulator = Emulator(kernels_of(MANY))
     for case in MANY:
         check_emulated(emulator, case, ORDERS[:3])
 
 
-def copies_without(kernels: Sequence[Kernel], folder: Path) -> list[list[Kernel]]:
-    """The kernels as they are, then without each of their barriers in turn, those of the headers too."""
-    text = kernels[0].path.read_text(encoding="utf-8")
-    for name in HEADERS:
-        header = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once", "")
-        text = text.replace(f'#include "{name}"', header)
-    pieces = (
-        text.replace('#include "gpu/device.cuh"', "")
-        .replace('#include "gpu/fragments.cuh"', "")
-        .split("__syncthreads();")
-    )
-    copies = ["__syncthreads();".join(pieces)]
-    for i in range(1, len(pieces)):
-        copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
-    source = folder / "copies.cu"
-    parts = ['#include "gpu/fragments.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
-    source.write_text("\n".join(parts), encoding="utf-8")
-    return [[Kernel(str(source), f"copy{i}::{kernel.name}") for kernel in kernels] for i in range(len(copies))]
-
-
-@pytest.mark.parametrize("case", [
-    Case((2, 16, 9, 9), ((3, 1), (7, 2), (3, 1))),  # float: room for one buffer
-    Case((2, 24, 9, 9), PAIR, BF16, second=True),
-], ids=["edge_group", "sep_second"])  # fmt: skip
+@pytest.mark.parametrize("case", TURNS, ids=["edge_group", "sep_second"])
 def test_every_barrier_of_the_kernels_is_needed_and_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
-    """Each barrier taken out in turn: some order of the threads then gives other values, or a thread misses one."""
+    """Each barrier left out in turn: some order of the threads then gives other values."""
     monkeypatch.setattr(module, "BLOCKS", 1)  # every block takes several tiles
-    copies = copies_without([one.kernel for one in launches(case, inputs(case), outputs(case))], tmp_path)
-    emulator = Emulator([kernel for copy in copies for kernel in copy], tmp_path)
+    check_values(case, *run(emulator, case))
 
-    def results(copy: list[Kernel], order: int) -> list[Tensor]:
+    def prepare() -> Run:
         given, out = inputs(case), outputs(case)
-        plain = launches(case, given, out)
-        run_all(emulator, [replace(one, kernel=kernel) for kernel, one in zip(copy, plain, strict=True)], order)
-        if copy is copies[0]:
-            check_values(case, given, out)
-        return [x for group in out.values() for x in group]
+        flat = {f"{name}[{i}]": x for name, group in out.items() for i, x in enumerate(group)}
+        return launches(case, given, out), flat, given
 
-    right = results(copies[0], 0)
-    caught = [any(not all(map(torch.equal, results(copy, order), right)) for order in ORDERS) for copy in copies]
-    assert caught == [False] + [True] * (len(copies) - 1)
-    assert len(copies) == (8 if case.second else 7)
+    sources = [prepare()[0][0].kernel.source, "separable/weights.cuh", "separable/backward.cuh"]
+    assert caught_barriers(emulator, prepare, sources) == [False] + [True] * (7 if case.second else 6)
 
 
 @pytest.mark.parametrize("case", [FEW[0], FEW[8]], ids=str)
@@ -308,12 +292,8 @@ WIDE = [Case((2, c, 33, 33), filters, dtype, stride, second)
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> CodeCache:
-    try:
-        compiling.compiler_version()
-    except SupernetError as error:
-        pytest.skip(str(error))
-    return CodeCache(tmp_path / "kernels")
+def cache() -> CodeCache:
+    return code_cache()
 
 
 def compiled(case: Case) -> list[Kernel]:
