@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -121,8 +122,8 @@ def plain(value: Any) -> Any:
 
 
 def tmp_path(target: Path) -> Path:
-    """Where this process writes `target` aside: in the same folder, because a rename cannot cross file systems."""
-    return target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    """Where this thread writes `target` aside: in the same folder, because a rename cannot cross file systems."""
+    return target.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{target.name}")
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..cuda_kernels.node_mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.node_mix.mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
 from ..space.choice import weighed_sum
 from .executor import Executor
 from .executor.automatic import Auto

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..cuda_kernels import host
-from ..cuda_kernels.edge_group import edge_group, edge_group_bwd
-from ..cuda_kernels.node_mix import node_mix, node_mix_bwd_reduce
-from ..cuda_kernels.sep_second import sep_second, sep_second_bwd
+from ..cuda_kernels.node_mix.mix import node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.separable.edge_group import edge_group, edge_group_bwd
+from ..cuda_kernels.separable.sep_second import sep_second, sep_second_bwd
 from .executor.layout import Half, separable_halves
 from .executor.norms import Advance, uses_batch
 from .uncompiled import uncompiled

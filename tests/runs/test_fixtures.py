@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 from supernet import cli
-from supernet.train.trained import trained_network
 from supernet.network import build_from
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import read_metrics
 from supernet.space import Genotype, Space
+from supernet.train.trained import trained_network
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 ENTRIES = {entry["name"]: entry for entry in json.loads((FIXTURES / "fixtures.json").read_text(encoding="utf-8"))}
