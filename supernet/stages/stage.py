@@ -6,13 +6,14 @@ inside functions only: the help and most mistakes are answered before it is load
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..files import slug
 
 if TYPE_CHECKING:
     from ..config import RetrainConfig, SearchConfig
     from ..runs.folder import RunFolder
+    from ..runs.identity import RunSettings
 
 __all__ = ["Label", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
 
@@ -85,7 +86,7 @@ class Stage(Generic[C, R]):
         from ..runs.folder import RunFolder
 
         label = self.label(config)
-        return RunFolder.find_finished(config, self.name, label.text, prefix=label.prefix)
+        return RunFolder.find_finished(cast("RunSettings", config), self.name, label.text, prefix=label.prefix)
 
 
 def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:

@@ -10,11 +10,11 @@ import torch
 import supernet
 from supernet import Genotype, Space, SupernetError
 from supernet.cli import main
-from supernet.cli.space_file import with_space_file
 from supernet.config import SearchConfig, SpaceConfig
 from supernet.runs.identity import identity
 from supernet.space.form import read_space, write_space
 from supernet.space.lookup import find_genotype, find_space
+from supernet.stages import STAGES
 from supernet.stages.space_config import configured, label_of
 from supernet.train.trained import trained_network
 
@@ -209,4 +209,4 @@ def test_the_group_is_left_out_where_a_file_brings_a_network(
     for name, text in (("run", MINE), ("cells", CELLS)):
         (folder / name).mkdir()
         (folder / name / "space.yaml").write_text(text)
-    assert with_space_file(stage, given) == [*given, *added]
+    assert STAGES[stage].overrides(given) == [*given, *added]

@@ -11,7 +11,6 @@ import pytest
 
 from supernet.cli.program import child_name
 from supernet.cli.settings import register
-from supernet.cli.space_file import with_space_file
 from supernet.cli.validate import check
 from supernet.config import MethodConfig, RetrainConfig, RunConfig, SearchConfig, WeightConfig
 from supernet.config.editions import EDITION, default_in, in_edition
@@ -19,8 +18,7 @@ from supernet.errors import SupernetError
 from supernet.runs.folder import RunFolder, as_begun
 from supernet.runs.identity import identity
 from supernet.runs.names import run_path
-from supernet.space.lookup import find_genotype
-from supernet.stages.space_config import label_of
+from supernet.stages import STAGES
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NAMES = [entry for entry in json.loads((FIXTURES / "names.json").read_text()) if not entry.get("python")]
@@ -191,7 +189,9 @@ def test_commands_of_before_give_the_names_of_before(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(FIXTURES)
     register()
     stage, overrides = entry["stage"], entry["overrides"]
-    (config,) = check(stage, with_space_file(stage, overrides)).configs
-    label = label_of(config.space) if stage == "search" else find_genotype(config.genotype)[1]
-    own = identity(config, stage, label)[1]
-    assert (own, run_path(config, stage, label, own).name) == (entry["hash"], entry["name"])
+    record = STAGES[stage]
+    (config,) = check(record, record.overrides(overrides)).configs
+    assert record.label is not None
+    label = record.label(config)
+    own = identity(config, stage, label.text)[1]
+    assert (own, run_path(config, label.prefix, own).name) == (entry["hash"], entry["name"])

@@ -60,6 +60,8 @@ def _other(path: str, value: Any) -> Any:
         return value + 3 if isinstance(value, int) else value / 2 if value else 0.125
     if isinstance(value, dict):
         return value | {"other": 1}
+    if isinstance(value, list):
+        return [*value, "other"]
     return "other" if value is None or isinstance(value, str) else pytest.fail(f"no other value for {path}")
 
 
