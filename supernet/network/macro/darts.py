@@ -6,7 +6,6 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,15 +31,15 @@ def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Map
     """Where each of the L cells stands; `width` is the number of states that the output of each cell kind joins."""
     if channels < 1 or layers < 1:
         raise SupernetError(f"network channels={channels} and layers={layers} must both be 1 or more")
-    found = []
+    steps = []
     c_inputs, reduction_prev = stem.out_channels, stem.reduction_prev
     for layer in range(layers):
         reduction = layer in (layers // 3, 2 * layers // 3)
         kind = "reduce" if reduction else "normal"
         channels *= 2 if reduction else 1
-        found.append(CellPlan(kind, c_inputs, channels, reduction, reduction_prev))
+        steps.append(CellPlan(kind, c_inputs, channels, reduction, reduction_prev))
         c_inputs, reduction_prev = (c_inputs[1], width[kind] * channels), reduction
-    return found
+    return steps
 
 
 class DartsBody(CellBody):
@@ -144,7 +143,7 @@ class DartsNetwork(CellClassifier):
         self.auxiliary = AuxiliaryHead(tap, num_classes, imagenet=stem == "imagenet") if auxiliary else None
 
     def _states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(output of the last cell, output of the cell that the auxiliary head reads)"""
+        """The outputs [B, C, H', W'] of the last cell and of the one that the auxiliary head reads."""
         s0, s1 = self.stem(x)
         tapped = s1
         for i, cell in enumerate(self.cells):
@@ -153,9 +152,10 @@ class DartsNetwork(CellClassifier):
         return s1, tapped
 
     def forward_features(self, x: Tensor) -> Tensor:
+        """[B, in_chans, H, W] to the last feature map [B, num_features, H', W']."""
         return self._states(x)[0]
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B, num_classes]; in training mode with an auxiliary head the pair (logits, auxiliary logits)."""
         last, tapped = self._states(x)
         logits = self.forward_head(last)
