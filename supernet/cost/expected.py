@@ -1,6 +1,6 @@
 """Expected cost under mixing weights: differentiable, and exact at the weights of a genotype.
 
-    E[cost](p) = sum over parts  cost(part) * P(part runs)        P is a product over the part's factors (part.py)
+    E[cost](p) = sum over parts  cost(part) * P(part runs)        P is a product over the part's factors (placed.py)
 
 It is multilinear in the rows of p. With p = one-hot(g) it is the cost of genotype g; with p = softmax(alpha) its
 gradient tells alpha what each option costs, weighted by how likely the option runs at all.
@@ -114,8 +114,8 @@ def placed_parts(space: Space, shape: Shape, arguments: Mapping[str, Any], *, wi
         return relaxed_parts(cells, shape, arguments)
     if space.factory is None:
         raise SupernetError(
-            f"the relaxed costs of space {space.name!r} (networks {space.macro or 'none'!r}) are not known; "
-            "supernet.cost.report(genotype) counts single networks"
+            f"the relaxed costs of space {space.name!r} (networks {space.macro or 'none'!r}, without a frame) are not "
+            "known; supernet.cost.report(genotype) counts single networks"
         )
     return module_parts(space, shape, arguments, widths=widths)
 

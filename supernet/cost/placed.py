@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-__all__ = ["Factor", "Part", "Placed", "Shape", "merged"]
+from ..network.macro.frame import Shape
 
-Shape = tuple[int, ...]  # with the batch in front
+__all__ = ["Factor", "Part", "Placed", "Shape", "merged"]
 
 
 @dataclass(frozen=True)

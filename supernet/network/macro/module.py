@@ -173,7 +173,7 @@ def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
 
 def _of(space: Space) -> Macro:
     """Both, with the network's own keyword arguments for those that a caller may give."""
-    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2))
+    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2), frame=None)
 
 
 def _with_arguments(function: Callable[..., nn.Module], space: Space, positional: int) -> Callable[..., nn.Module]:
@@ -192,4 +192,4 @@ def _with_arguments(function: Callable[..., nn.Module], space: Space, positional
     return with_arguments
 
 
-MACROS.register("module")(Macro(ModuleBody, _build, _of))
+MACROS.register("module")(Macro(ModuleBody, _build, frame=None, of=_of))
