@@ -9,7 +9,6 @@ A term "none" does not run. A node of n terms has n - 1 additions.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +83,7 @@ def known_cells(space: Space) -> CellSpace | None:
     return space if MACROS[space.macro].frame is not None else None
 
 
-def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments: Mapping[str, Any]) -> list[Part]:
+def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments: Mapping[str, object]) -> list[Part]:
     """What has weights or products in the network of `genotype`, on inputs of `shape` [B, C, H, W]."""
     graphs = space.graphs(genotype)
     if arguments.get("concat") == "relaxed":
@@ -99,7 +98,7 @@ def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments
     return parts
 
 
-def relaxed_parts(space: CellSpace, shape: Shape, arguments: Mapping[str, Any]) -> list[Placed]:
+def relaxed_parts(space: CellSpace, shape: Shape, arguments: Mapping[str, object]) -> list[Placed]:
     """The parts of all genotypes at once, each under the options that it needs; cells join what relaxed ones do."""
     frame, cells = _cells(space, shape, arguments, dict.fromkeys(space.kinds, len(space.concat)))
     placed = [Placed(_part(fixture)) for fixture in frame.fixtures]
@@ -129,7 +128,7 @@ def _additions(space: CellSpace, cell: Cell) -> Iterator[Placed]:
 
 
 def _cells(
-    space: CellSpace, shape: Shape, arguments: Mapping[str, Any], joined: Mapping[str, int]
+    space: CellSpace, shape: Shape, arguments: Mapping[str, object], joined: Mapping[str, int]
 ) -> tuple[Frame, list[Cell]]:
     """The frame of a network in which the output of each kind of cell has so many states `joined`, and its cells."""
     if len(shape) != 4:
