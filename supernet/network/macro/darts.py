@@ -6,7 +6,9 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import SupernetError, unknown
@@ -18,6 +20,7 @@ from ..executor import Executor
 from ..mixture import Mixture
 from .auxiliary import AuxiliaryHead
 from .cells import CellBody, require_cells
+from .frame import Fixture, Frame, Shape, Site, head
 from .registry import MACROS, Macro
 from .stems import CifarStem, ImageNetStem, make_stem
 
@@ -162,4 +165,28 @@ class DartsNetwork(CellClassifier):
         return (logits, self.auxiliary(tapped)) if self.auxiliary is not None and self.training else logits
 
 
-MACROS.register("darts")(Macro(DartsBody, DartsNetwork))
+def frame(
+    shape: Shape, joined: Mapping[str, int], /, *,
+    channels: int, layers: int, num_classes: int, stem: str, stem_multiplier: int, auxiliary: bool, drop_rate: float,
+    global_pool: str, pool_bn: bool, affine: bool, **_: object,
+) -> Frame:  # fmt: skip
+    """What stands around the cells of a `DartsNetwork`, see frame.py."""
+    make = partial(make_stem, stem, shape[1], channels, stem_multiplier)
+    with torch.device("meta"), torch.no_grad():
+        front = make().eval()
+        states = [tuple(state.shape) for state in front(torch.empty(shape))]
+    sites: list[Site] = []
+    for plan in plans(front, channels, layers, joined):
+        sites.append(Site(plan, tuple(states)))
+        states = [states[1], sites[-1].output(joined[plan.kind])]
+    name = f"stem {stem} to {channels} times {stem_multiplier}"
+    fixtures = [Fixture(name, shape, make), head(states[1], num_classes, global_pool, drop_rate)]
+    if auxiliary:
+        tap = sites[2 * layers // 3]
+        tapped = tap.output(joined[tap.plan.kind])
+        second = partial(AuxiliaryHead, tapped[1], num_classes, imagenet=stem == "imagenet")
+        fixtures.append(Fixture(f"auxiliary {stem} to {num_classes}", tapped, second, runs=False))
+    return Frame(tuple(fixtures), tuple(sites), affine, pool_bn)
+
+
+MACROS.register("darts")(Macro(DartsBody, DartsNetwork, frame))

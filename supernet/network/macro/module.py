@@ -222,7 +222,7 @@ def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
 
 def _of(space: Space) -> Macro:
     """Both networks of one space; the arguments of its own network are those that a caller may set."""
-    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2))
+    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2), frame=None)
 
 
 def _with_arguments(function: Callable[..., _Network], space: Space, positional: int) -> Callable[..., _Network]:
@@ -241,4 +241,4 @@ def _with_arguments(function: Callable[..., _Network], space: Space, positional:
     return with_arguments
 
 
-MACROS.register("module")(Macro(ModuleBody, _build, _of))
+MACROS.register("module")(Macro(ModuleBody, _build, frame=None, of=_of))

@@ -6,7 +6,8 @@ The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside avera
 """
 # B batch, C channels, H height, W width
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..mixture import Mixture
 from .cells import CellBody, require_cells
+from .frame import Fixture, Frame, Shape, Site, halved, head
 from .registry import MACROS, Macro
 
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
@@ -159,4 +161,24 @@ class NasBench201Network(CellClassifier):
         return self.last(x)
 
 
-MACROS.register("nasbench201")(Macro(NasBench201Body, NasBench201Network))
+def frame(
+    shape: Shape, joined: Mapping[str, int], /, *,
+    channels: int, cells_per_stage: int, num_classes: int, drop_rate: float, global_pool: str, affine: bool,
+    **_: object,
+) -> Frame:  # fmt: skip
+    """What stands around the cells of a `NasBench201Network`, see frame.py."""
+    fixtures = [Fixture(f"stem nasbench201 to {channels}", shape, partial(make_stem, shape[1], channels))]
+    sites, state = [], (shape[0], channels, *shape[2:])
+    for plan in plans(channels, cells_per_stage):
+        if plan is not None:
+            sites.append(Site(plan, (state,)))
+            continue
+        c = state[1]
+        fixtures.append(Fixture(f"residual reduction {c}", state, partial(ResidualReduction, c, 2 * c)))
+        state = (shape[0], 2 * c, *halved(state[2:]))
+    fixtures.append(Fixture(f"norm and relu {state[1]}", state, partial(make_last, state[1])))
+    fixtures.append(head(state, num_classes, global_pool, drop_rate))
+    return Frame(tuple(fixtures), tuple(sites), affine, pool_bn=False)
+
+
+MACROS.register("nasbench201")(Macro(NasBench201Body, NasBench201Network, frame))
