@@ -91,7 +91,7 @@ class Course:
 
     def replan(self, plan: list[Phase]) -> None:
         """Takes another plan, such as one of more epochs, where no verdict has changed the one there was."""
-        if self.phases != self.plan or self.number >= len(plan):
+        if plan == self.plan or self.phases != self.plan or self.number >= len(plan):
             return
         self.phases, self.plan = list(plan), list(plan)
         if self.stopped is None and len(self.ended) > self.number and self.ended[-1] < self.phase.epochs:
