@@ -1,8 +1,10 @@
-"""Fused kernels, one family a file: reference, CPU and CUDA side by side, registered with ``torch.library``.
+"""Fused kernels, one family a folder: reference, CPU and CUDA side by side, registered with ``torch.library``.
 
-A family is NAME.cu (the kernels) and NAME.py (operators, reference, CPU body, what to launch). `device.cuh` and
-`geometry.py` hold what all share; `compile.py` makes machine code with NVRTC, `code_cache.py` keeps it, `launch.py`
-runs it. Nothing here needs a GPU, a compiler or CUDA's bindings before a tensor on a GPU comes along.
+A family (`separable/`, `node_mix/`, `pool_pair/`) holds its kernels (*.cu) and compiled CPU bodies (*.cpp) beside the
+Python that names them: operators with their references, `cpu.py`, and what is launched. `gpu/` compiles CUDA with NVRTC
+and launches it, `host/` compiles the CPU bodies, `code_cache.py` keeps machine code, `selfcheck.py` proves a GPU.
+Sources name their headers from this folder. Nothing here needs a GPU, a compiler or CUDA's bindings before a tensor on
+a GPU comes along.
 """
 
 if __name__ != "supernet.cuda_kernels":

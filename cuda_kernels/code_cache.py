@@ -9,9 +9,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ..files import write_bytes
 
 __all__ = ["CodeCache", "Compiled", "default_folder"]
 
@@ -67,16 +68,7 @@ class CodeCache:
         head = json.dumps(facts | {"sha256": _digest(facts, binary)})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=self.folder, prefix=".tmp-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(head.encode() + b"\n" + binary)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, self.path(key))
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
+            write_bytes(self.path(key), head.encode() + b"\n" + binary)
         except OSError as error:
             log.warning("compiled code was not kept in %s (%s)", self.folder, error.strerror)
 

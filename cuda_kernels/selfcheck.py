@@ -24,7 +24,13 @@ import torch
 from torch import Tensor
 
 from ..errors import SupernetError
+from ..files import write_text
 from .code_cache import default_folder
+from .gpu import compile as compiling
+from .gpu.kernel import FOLDER
+from .node_mix import mix, shuffled
+from .pool_pair import pair
+from .separable import backward, edge_group, forward, sep_second
 
 __all__ = ["faults", "unproven"]
 
@@ -57,50 +63,46 @@ CASES = (
 @cache
 def unproven(device: torch.device) -> str | None:
     """Why the kernels cannot be relied upon on this GPU, in one line; None where they can."""
-    from .compile import compiler_version
-
     try:
-        compiler_version()
+        compiling.compiler_version()
     except SupernetError as error:
         return str(error)
     number = torch.cuda.current_device() if device.index is None else device.index
     path = default_folder() / f"checked-{_key(number)}.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["faults"]
+        first = json.loads(path.read_text(encoding="utf-8"))["faults"][:1]
     except (OSError, ValueError, KeyError, TypeError):
-        found, keep = _ask(number)
-        if keep:
-            _write(path, json.dumps({"faults": found}))
-    return f"the kernels failed their check on this GPU ({found[0]})" if found else None
+        first, lasting = _ask(number)
+        if lasting:
+            _write(path, json.dumps({"faults": first}))
+    return f"the kernels failed their check on this GPU ({first[0]})" if first else None
 
 
 def _write(path: Path, text: str) -> None:
-    """In one step, so that no reader sees half of it; a folder that cannot be written costs a warning."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    """A folder that cannot be written costs a warning."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
+        write_text(path, text)
     except OSError as error:
         log.warning("the check of the kernels was not kept in %s (%s)", path.parent, error.strerror)
 
 
 def _key(number: int) -> str:
-    from .compile import compiler_version
-    from .launch import FOLDER
-
-    facts = [torch.cuda.get_device_name(number), str(torch.version.cuda), torch.__version__, str(compiler_version())]
+    facts = [
+        torch.cuda.get_device_name(number),
+        str(torch.version.cuda),
+        torch.__version__,
+        str(compiling.compiler_version()),
+    ]
     facts.append(_driver_version())
-    sources = sorted([*FOLDER.glob("*.cu"), *FOLDER.glob("*.cuh"), *FOLDER.glob("*.py")])
+    sources = sorted(path for suffix in ("cu", "cuh", "py") for path in FOLDER.rglob(f"*.{suffix}"))
     texts = [path.read_text(encoding="utf-8") for path in sources]
     return hashlib.sha256("\0".join([*facts, *texts]).encode()).hexdigest()[:32]
 
 
 def _driver_version() -> str:
-    from .compile import bindings
-
     try:
-        return str(bindings("driver").cuDriverGetVersion())
+        return str(compiling.bindings("driver").cuDriverGetVersion())
     except (SupernetError, RuntimeError, OSError):  # the key does without
         return "unknown"
 
@@ -118,45 +120,37 @@ def _ask(number: int) -> tuple[list[str], bool]:
         return [f"it cannot be started: {error.strerror or error}"], False
     out, err = ([text for text in whole.splitlines() if text.strip()] for whole in (done.stdout, done.stderr))
     ended = out[-1:] == [CHECKED]
-    told = [text for text in out if text not in (CHECKED, NOTHING)]
+    named = [text for text in out if text not in (CHECKED, NOTHING)]
     if ended and done.returncode == 0:
         return [], True
     passing = any(sign in text.lower().replace("_", " ") for text in out + err for sign in PASSING)
-    return (told or err[-1:] or [f"exit code {done.returncode}"])[:1], ended and bool(told) and not passing
+    return (named or err[-1:] or [f"exit code {done.returncode}"])[:1], ended and bool(named) and not passing
 
 
 def faults(device: torch.device) -> list[str]:
     """What goes wrong on `device`: an operator, its shape and how far it is off, or its error."""
-    found = []
+    lines = []
     for dtype in ALLOWED:
         for case in CASES:
             for name, operator, arguments in _calls(case, dtype):
                 try:
                     off = _off(operator(*_moved(arguments, device)), operator(*_moved(arguments, torch.float64)))
                 except (RuntimeError, SupernetError) as error:
-                    found.append(f"{name} {case.shape} {dtype}: {str(error).splitlines()[0]:.200}")
+                    lines.append(f"{name} {case.shape} {dtype}: {str(error).splitlines()[0]:.200}")
                     continue
                 if not off <= ALLOWED[dtype]:
-                    found.append(f"{name} {case.shape} {dtype}: off by {off:.2e}")
-    return found
+                    lines.append(f"{name} {case.shape} {dtype}: off by {off:.2e}")
+    return lines
 
 
 def _small_grids() -> None:
     """From here on blocks take several turns on these images already, as they do on real ones."""
-    from . import node_mix, node_mix_shuffled, pool_pair, separable_backward, separable_forward
-
-    node_mix.BLOCKS = node_mix.PARTIALS = node_mix_shuffled.BLOCKS = pool_pair.PARTIALS = 2
-    separable_forward.BLOCKS, separable_backward.BLOCKS = 8, 8
+    mix.BLOCKS = mix.PARTIALS = shuffled.BLOCKS = pair.PARTIALS = 2
+    forward.BLOCKS, backward.BLOCKS = 8, 8
 
 
 def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
     """(name, operator, arguments on the processor), all exact in `dtype`."""
-    from .edge_group import edge_group, edge_group_bwd
-    from .node_mix import node_mix, node_mix_bwd_reduce
-    from .node_mix_shuffled import node_mix_shuffled
-    from .pool_pair import pool_pair, pool_pair_bwd
-    from .sep_second import sep_second, sep_second_bwd
-
     draw = torch.Generator().manual_seed(0)
 
     def image(*size: int) -> Tensor:
@@ -174,32 +168,32 @@ def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., 
     for stride in (1, 2):
         out = (shape[0], c, -(-shape[2] // stride), -(-shape[3] // stride))
         x, g, z = image(*shape), [image(*out) for _ in range(n)], image(n, *out)
-        yield f"edge_group{what}", _of(on, 4, edge_group), (x, dw, pw, dilation, stride, EPS, gate)
-        backward = (x, dw, pw, dilation, stride, g, z, small(n, 3, c), image(*shape), True, gate)
-        yield f"edge_group_bwd{what}", edge_group_bwd, backward
+        yield f"edge_group{what}", _of(on, 4, edge_group.edge_group), (x, dw, pw, dilation, stride, EPS, gate)
+        backward_ = (x, dw, pw, dilation, stride, g, z, small(n, 3, c), image(*shape), True, gate)
+        yield f"edge_group_bwd{what}", edge_group.edge_group_bwd, backward_
         if gate is not None:
             continue
-        yield "pool_pair", pool_pair, (x, stride, EPS)
-        pooled = pool_pair(x.double(), stride, EPS)[0].to(dtype)
-        yield "pool_pair_bwd", pool_pair_bwd, (x, pooled, g, small(3, n, c), small(2, c), small(2, c), stride)
+        yield "pool_pair", pair.pool_pair, (x, stride, EPS)
+        pooled = pair.pool_pair(x.double(), stride, EPS)[0].to(dtype)
+        yield "pool_pair_bwd", pair.pool_pair_bwd, (x, pooled, g, small(3, n, c), small(2, c), small(2, c), stride)
     z1, rows = [image(*shape) for _ in range(n)], [small(n, c) for _ in range(4)]
-    yield f"sep_second{what}", _of(on, 4, sep_second), (z1, *rows[:3], dw, pw, EPS, gate)
+    yield f"sep_second{what}", _of(on, 4, sep_second.sep_second), (z1, *rows[:3], dw, pw, EPS, gate)
     g, z2 = [image(*shape) for _ in range(n)], image(n, *shape)
     second = (z1, *rows, dw, pw, g, z2, small(n, 3, c), True, gate)
-    yield f"sep_second_bwd{what}", _of(on, 1, sep_second_bwd), second
-    yield f"node_mix{what}", node_mix, (z1, *rows[:3], small(n), gate)
-    yield f"node_mix_bwd_reduce{what}", node_mix_bwd_reduce, (g[0], z1, *rows, small(n), gate)
+    yield f"sep_second_bwd{what}", _of(on, 1, sep_second.sep_second_bwd), second
+    yield f"node_mix{what}", mix.node_mix, (z1, *rows[:3], small(n), gate)
+    yield f"node_mix_bwd_reduce{what}", mix.node_mix_bwd_reduce, (g[0], z1, *rows, small(n), gate)
     if gate is None:
         bypass = [image(shape[0], 2 * c, *shape[2:]) for _ in range(2)]
-        yield "node_mix_shuffled", node_mix_shuffled, (z1, *rows[:3], small(n), bypass, small(2), 2)
+        yield "node_mix_shuffled", shuffled.node_mix_shuffled, (z1, *rows[:3], small(n), bypass, small(2), 2)
 
 
 def _of(on: Sequence[int], first: int, operator: Callable[..., Any]) -> Callable[..., Any]:
     """`operator` with the branches `on` alone in its first results: those of the others are not defined."""
 
     def defined(*arguments: Any) -> tuple[Any, ...]:
-        found = operator(*arguments)
-        return *(x[on] for x in found[:first]), *found[first:]
+        results = operator(*arguments)
+        return *(x[on] for x in results[:first]), *results[first:]
 
     return defined
 
@@ -210,21 +204,21 @@ def _moved(value: Any, to: torch.device | torch.dtype) -> Any:
     return type(value)(_moved(item, to) for item in value) if isinstance(value, tuple | list) else value
 
 
-def _off(found: Any, exact: Any) -> float:
+def _off(actual: Any, exact: Any) -> float:
     """The largest relative error of all tensors in two equal structures; NaN where one is."""
-    if isinstance(found, Tensor):
-        distance = (found.detach().cpu().double() - exact).norm() / exact.norm().clamp_min(1e-12)
+    if isinstance(actual, Tensor):
+        distance = (actual.detach().cpu().double() - exact).norm() / exact.norm().clamp_min(1e-12)
         return float(distance)
-    offs = [_off(one, other) for one, other in zip(found, exact, strict=True)]
+    offs = [_off(one, other) for one, other in zip(actual, exact, strict=True)]
     return next((off for off in offs if off != off), max(offs, default=0.0))
 
 
 def main(arguments: Sequence[str]) -> int:
     device = torch.device(arguments[0] if arguments else "cuda")
     _small_grids()
-    found = faults(device)
-    print("\n".join([*(found or [NOTHING]), CHECKED]))
-    return bool(found)
+    lines = faults(device)
+    print("\n".join([*(lines or [NOTHING]), CHECKED]))
+    return bool(lines)
 
 
 if __name__ == "__main__":

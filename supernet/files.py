@@ -11,14 +11,17 @@ import math
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = [
-    "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path", "write_bytes",
-    "write_json", "write_text",
+    "FULL", "JSON", "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, in the quota, for a file of that size
 _TMP = re.compile(r"^\.tmp-(\d+)-")
@@ -119,8 +122,8 @@ def plain(value: Any) -> Any:
 
 
 def tmp_path(target: Path) -> Path:
-    """Where this process writes `target` aside: in the same folder, because a rename cannot cross file systems."""
-    return target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    """Where this thread writes `target` aside: in the same folder, because a rename cannot cross file systems."""
+    return target.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{target.name}")
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:

@@ -50,11 +50,6 @@ class Registry(Generic[T]):
         except (KeyError, TypeError):
             raise SupernetError(unknown(self.kind, name, list(self))) from None
 
-    def check(self, name: str) -> None:
-        """Raises SupernetError where no entry has this name; imports nothing."""
-        if name not in self:
-            raise SupernetError(unknown(self.kind, name, list(self)))
-
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._entries or name in self._modules)
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.kernels.eager import EAGER
+from supernet.cuda_kernels.separable.backward import SecondGradients
+from supernet.cuda_kernels.separable.branches import Branches, Norm, Outputs, Upstream
 from supernet.errors import SupernetError
 
 __all__ = ["HOME", "Case", "Spec"]
@@ -24,17 +26,17 @@ __all__ = ["HOME", "Case", "Spec"]
 EPS = 1e-5
 FILTERS = ((3, 1), (5, 1), (3, 2), (5, 2))  # size and dilation: sep_conv 3 and 5, dil_conv 3 and 5
 SLACK = 1e-6
-# Operator -> its module, and the function there that says what is launched for (*arguments, *outputs).
+# Operator -> its module, and the function that says what is launched.
 HOME = {
-    "edge_group": ("edge_group", "separable_forward", "edge_group_launches"),
-    "edge_group_bwd": ("edge_group", "separable_backward", "edge_group_bwd_launches"),
-    "sep_second": ("sep_second", "separable_forward", "sep_second_launches"),
-    "sep_second_bwd": ("sep_second", "separable_backward", "sep_second_bwd_launches"),
-    "pool_pair": ("pool_pair", "pool_pair", "forward_launches"),
-    "pool_pair_bwd": ("pool_pair", "pool_pair", "backward_launches"),
-    "node_mix": ("node_mix", "node_mix", "forward_launches"),
-    "node_mix_bwd_reduce": ("node_mix", "node_mix", "reduce_launches"),
-    "node_mix_shuffled": ("node_mix_shuffled", "node_mix_shuffled", "shuffled_launches"),
+    "edge_group": ("separable.edge_group", "separable.forward", "edge_group_launches"),
+    "edge_group_bwd": ("separable.edge_group", "separable.backward", "edge_group_bwd_launches"),
+    "sep_second": ("separable.sep_second", "separable.forward", "sep_second_launches"),
+    "sep_second_bwd": ("separable.sep_second", "separable.backward", "sep_second_bwd_launches"),
+    "pool_pair": ("pool_pair.pair", "pool_pair.pair", "forward_launches"),
+    "pool_pair_bwd": ("pool_pair.pair", "pool_pair.pair", "backward_launches"),
+    "node_mix": ("node_mix.mix", "node_mix.mix", "forward_launches"),
+    "node_mix_bwd_reduce": ("node_mix.mix", "node_mix.mix", "reduce_launches"),
+    "node_mix_shuffled": ("node_mix.shuffled", "node_mix.shuffled", "shuffled_launches"),
 }
 UNGATED = ("pool_pair", "pool_pair_bwd", "node_mix_shuffled")
 
@@ -235,10 +237,27 @@ class Case:
     def kernels(self) -> list[Any]:
         """The CUDA kernels that the operator launches for these sizes; needs no GPU."""
         _, module, name = HOME[self.spec.operator]
-        gate = () if self.spec.operator in UNGATED else (None,)
         outputs = self.run()
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return [one.kernel for one in _find(module, name)(*self.arguments, *gate, *outputs)]
+        return [one.kernel for one in _find(module, name)(*_grouped(self.spec.operator, self.arguments, outputs))]
+
+
+def _grouped(operator: str, call: tuple[Any, ...], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A call and its outputs as the function takes them that says what is launched."""
+    if operator == "edge_group":
+        x, dw, pw, dilation, stride, eps = call
+        return x, Branches(dw, pw, dilation), stride, eps, Outputs(*out)
+    if operator == "edge_group_bwd":
+        x, dw, pw, dilation, stride, g, z, coef, add, _ = call
+        return x, Branches(dw, pw, dilation), stride, Upstream(g, z, coef), add, *out
+    if operator == "sep_second":
+        z1, mean, scale, shift, dw, pw, eps = call
+        return z1, (mean, scale, shift), Branches(dw, pw, [1] * len(dw)), eps, Outputs(*out)
+    if operator == "sep_second_bwd":
+        z1, mean, scale, shift, rstd, dw, pw, g, z2, coef, _ = call
+        norm, branches = Norm(mean, scale, shift, rstd), Branches(dw, pw, [1] * len(dw))
+        return z1, norm, branches, Upstream(g, z2, coef), SecondGradients(*out)
+    return *call, *(() if operator in UNGATED else (None,)), *out
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def _architecture(device: torch.device) -> str:
 
 def _registers(case: Case, device: torch.device) -> dict[str, Any]:
     """Of the kernels that the operator launches, the largest numbers; nothing where none can be compiled."""
-    from supernet.cuda_kernels.compile import compile_kernel
+    from supernet.cuda_kernels.gpu.compile import compile_kernel
 
     try:
         kernels = {kernel.name: kernel for kernel in case.kernels()}

@@ -4,7 +4,6 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from ..arguments import check_arguments
 from ..errors import SupernetError
@@ -36,39 +35,43 @@ def check_space(space: object) -> None:
         raise SupernetError(f"a cost is that of a Space, not {space!r:.60}; use get_space(name) or Space(Net)")
 
 
-def input_shape(image: Sequence[int], batch: int = 1) -> Shape:
-    """[B, C, H, W] of images of the shape `image`, (C, H, W)."""
-    sizes = tuple(image) if isinstance(image, Sequence) else ()
-    if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in (*sizes, batch)):
+def input_shape(image: Sequence[object], batch: int = 1) -> Shape:
+    """[B, C, H, W] of images of the shape `image`, (C, H, W); raises SupernetError where these are no sizes."""
+    asked = (batch, *image) if isinstance(image, Sequence) else ()
+    sizes = tuple(n for n in asked if isinstance(n, int) and not isinstance(n, bool) and n > 0)
+    if len(sizes) < 2 or len(sizes) < len(asked):
         raise SupernetError(
             f"image={image!r:.60} and batch={batch} must be whole numbers of 1 or more, image (C, H, W)"
         )
-    return (batch, *sizes)
+    return sizes
 
 
-def image_for(space: Space, image: Sequence[int] | None, arguments: Mapping[str, Any]) -> Sequence[int]:
-    """`image`, or one of 32 x 32 pixels with as many channels as the network takes unless it is told otherwise."""
+def image_for(space: Space, image: Sequence[int] | None, arguments: Mapping[str, object]) -> Sequence[object]:
+    """`image`, or one of 32 x 32 pixels with as many channels as `arguments`, else the network by default, say."""
     if image is not None:
         return image
     check_space(space)
-    own = inspect.signature(macro_of(space).discrete).parameters.get("in_chans")
-    default = own.default if own is not None else IMAGE[0]
+    channels = inspect.signature(macro_of(space).discrete).parameters.get("in_chans")
+    default = channels.default if channels is not None else IMAGE[0]
     return (arguments.get("in_chans", default), *IMAGE[1:])
 
 
-def complete(space: Space, arguments: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
-    """The discrete network's arguments with its defaults; channels of the image where the network asks for them."""
+def complete(space: Space, arguments: Mapping[str, object], shape: Shape) -> dict[str, object]:
+    """The discrete network's arguments with its defaults, and the channels of `shape` [B, C, H, W] where it has some.
+
+    Raises SupernetError for arguments that it does not take, and for channels that do not fit.
+    """
     check_space(space)
     discrete = macro_of(space).discrete
     check_arguments(discrete, arguments, f"the {space.name!r} network")
-    found = inspect.signature(discrete).parameters.values()
-    defaults = {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
-    given = dict(arguments)
+    parameters = inspect.signature(discrete).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    own = dict(arguments)
     if "in_chans" in defaults:
-        given.setdefault("in_chans", shape[1])
-    if given.get("in_chans", shape[1]) != shape[1]:
-        raise SupernetError(f"in_chans={given['in_chans']} and an image of {shape[1]} channels do not fit")
-    return defaults | given
+        own.setdefault("in_chans", shape[1])
+    if own.get("in_chans", shape[1]) != shape[1]:
+        raise SupernetError(f"in_chans={own['in_chans']} and an image of {shape[1]} channels do not fit")
+    return defaults | own
 
 
 @contextmanager
@@ -79,5 +82,5 @@ def running(what: str, shape: Shape) -> Iterator[None]:
     except SupernetError:
         raise
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        told = str(error).strip().partition("\n")[0][:200]
-        raise SupernetError(f"the network {what!r} fails on an input of shape {shape}: {told}") from error
+        message = str(error).strip().partition("\n")[0][:200]
+        raise SupernetError(f"the network {what!r} fails on an input of shape {shape}: {message}") from error

@@ -9,20 +9,20 @@ A term "none" does not run. A node of n terms has n - 1 additions.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SupernetError
 from ..network.cell import CellPlan, DiscreteCell
+from ..network.macro import MACROS
+from ..network.macro.frame import Fixture, Frame, Site
 from ..network.pool_norm import with_pool_norm
 from ..ops import operation
 from ..space.cells import CellSpace, TopKCells
 from ..space.genotype import Genotype
 from ..space.graph import CellGraph
 from ..space.space import Space
-from .macro_parts import FRAMES, Frame, Site
 from .placed import Factor, Part, Placed, Shape
 
 __all__ = ["genotype_parts", "known_cells", "relaxed_parts"]
@@ -54,45 +54,42 @@ class Cell:
     def plan(self) -> CellPlan:
         return self.site.plan
 
-    def state(self, number: int) -> Shape:
-        """The shape of a state behind the entrance."""
-        size = self.site.inner if number < len(self.plan.c_inputs) else self.site.outer
-        return (self.site.inputs[0][0], self.plan.channels, *size)
-
     def operation(self, name: str, source: int) -> Part:
         """Operation `name` on state `source`."""
-        c, stride = self.plan.channels, 2 if self.plan.reduction and source < len(self.plan.c_inputs) else 1
-        shown = f"{name} {c} stride {stride}{_flags(affine=self.affine, pool_bn=self.pool_bn)}"
-        return Part(shown, (self.state(source),), partial(_operation, name, c, stride, self.affine, self.pool_bn))
+        enters = source < len(self.plan.c_inputs)
+        c, stride = self.plan.channels, 2 if self.plan.reduction and enters else 1
+        full_name = f"{name} {c} stride {stride}{_flags(affine=self.affine, pool_bn=self.pool_bn)}"
+        make = partial(_operation, name, c, stride, self.affine, self.pool_bn)
+        return Part(full_name, (self.site.inner if enters else self.site.outer,), make)
 
     @property
     def addition(self) -> Part:
-        state = (self.site.inputs[0][0], self.plan.channels, *self.site.outer)
-        return Part("add", (state, state), Add)
+        return Part("add", (self.site.outer, self.site.outer), Add)
 
     def fixed(self, joined: int) -> Iterator[Part]:
         """The entrance, and the output of `joined` states."""
         for i, c_in in enumerate(self.plan.c_inputs if self.plan.preprocess else ()):
             halve = i == 0 and self.plan.reduction_prev
-            shown = f"entrance {c_in} to {self.plan.channels}{_flags(affine=self.affine, halve=halve)}"
-            yield Part(shown, (self.site.inputs[i],), partial(_entrance, self.plan, self.affine, i))
+            name = f"entrance {c_in} to {self.plan.channels}{_flags(affine=self.affine, halve=halve)}"
+            yield Part(name, (self.site.inputs[i],), partial(_entrance, self.plan, self.affine, i))
         if joined > 1:
-            state = (self.site.inputs[0][0], self.plan.channels, *self.site.outer)
-            yield Part("join", (state,) * joined, Join)
+            yield Part("join", (self.site.outer,) * joined, Join)
 
 
 def known_cells(space: Space) -> CellSpace | None:
-    """`space`, where its networks are cells in a macro structure that is known here."""
-    return space if isinstance(space, CellSpace) and space.macro in FRAMES else None
+    """`space`, where its networks are cells in a macro structure that has a frame."""
+    if not isinstance(space, CellSpace) or not space.macro:
+        return None
+    return space if MACROS[space.macro].frame is not None else None
 
 
-def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments: Mapping[str, Any]) -> list[Part]:
+def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments: Mapping[str, object]) -> list[Part]:
     """What has weights or products in the network of `genotype`, on inputs of `shape` [B, C, H, W]."""
     graphs = space.graphs(genotype)
     if arguments.get("concat") == "relaxed":
         graphs = {kind: replace(graph, concat=space.concat) for kind, graph in graphs.items()}
     frame, cells = _cells(space, shape, arguments, {kind: len(graph.concat) for kind, graph in graphs.items()})
-    parts = list(frame.fixed)
+    parts = [_part(fixture) for fixture in frame.fixtures]
     for cell in cells:
         graph = graphs[cell.plan.kind]
         parts += cell.fixed(len(graph.concat))
@@ -101,10 +98,10 @@ def genotype_parts(space: CellSpace, genotype: Genotype, shape: Shape, arguments
     return parts
 
 
-def relaxed_parts(space: CellSpace, shape: Shape, arguments: Mapping[str, Any]) -> list[Placed]:
+def relaxed_parts(space: CellSpace, shape: Shape, arguments: Mapping[str, object]) -> list[Placed]:
     """The parts of all genotypes at once, each under the options that it needs; cells join what relaxed ones do."""
     frame, cells = _cells(space, shape, arguments, dict.fromkeys(space.kinds, len(space.concat)))
-    placed = [Placed(part) for part in frame.fixed]
+    placed = [Placed(_part(fixture)) for fixture in frame.fixtures]
     for cell in cells:
         kind = cell.plan.kind
         placed += [Placed(part) for part in cell.fixed(len(space.concat))]
@@ -131,13 +128,19 @@ def _additions(space: CellSpace, cell: Cell) -> Iterator[Placed]:
 
 
 def _cells(
-    space: CellSpace, shape: Shape, arguments: Mapping[str, Any], width: Mapping[str, int]
+    space: CellSpace, shape: Shape, arguments: Mapping[str, object], joined: Mapping[str, int]
 ) -> tuple[Frame, list[Cell]]:
+    """The frame of a network in which the output of each kind of cell has so many states `joined`, and its cells."""
     if len(shape) != 4:
         raise SupernetError(f"networks of {space.name!r} read images [B, C, H, W], not inputs of shape {shape}")
-    frame = FRAMES[space.macro](shape, arguments, width)
-    affine, pool_bn = bool(arguments["affine"]), bool(arguments.get("pool_bn", False))
-    return frame, [Cell(site, affine, pool_bn) for site in frame.sites]
+    frame_of = MACROS[space.macro].frame
+    assert frame_of is not None, "asked only of `known_cells`"
+    frame = frame_of(shape, joined, **arguments)
+    return frame, [Cell(site, frame.affine, frame.pool_bn) for site in frame.sites]
+
+
+def _part(fixture: Fixture) -> Part:
+    return Part(fixture.name, (fixture.input,), fixture.make, runs=fixture.runs)
 
 
 def _operation(name: str, channels: int, stride: int, affine: bool, pool_bn: bool) -> nn.Module:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ BLOCK = 2e-3
 MOST = 100  # calls in a turn
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
-Timer = Callable[[Sequence[Callable[[], Any]]], list[float]]  # seconds of each call
+Timer: TypeAlias = Callable[[Sequence[Callable[[], object]]], list[float]]  # seconds of each call
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Conditions:
             torch.set_num_threads(before)
 
 
-def fastest(calls: Sequence[Callable[[], Any]], rounds: int = 20, device: str = "cpu") -> list[float]:
+def fastest(calls: Sequence[Callable[[], object]], rounds: int = 20, device: str = "cpu") -> list[float]:
     """Seconds of each call: the fastest of `rounds` turns, after one warm-up turn."""
     on_gpu = torch.device(device).type == "cuda"
     wait = torch.cuda.synchronize if on_gpu else _nothing
     clock = time.perf_counter if on_gpu or torch.get_num_threads() > 1 else time.thread_time
 
-    def turn(call: Callable[[], Any], times: int) -> float:
+    def turn(call: Callable[[], object], times: int) -> float:
         wait()
         begun = clock()
         for _ in range(times):
@@ -90,7 +90,7 @@ def fastest(calls: Sequence[Callable[[], Any]], rounds: int = 20, device: str = 
     return best
 
 
-def prepared(make: Callable[[], nn.Module], inputs: Sequence[Shape], where: Conditions) -> Callable[[], Any]:
+def prepared(make: Callable[[], nn.Module], inputs: Sequence[Shape], where: Conditions) -> Callable[[], object]:
     """A call that runs the module which `make` builds, in evaluation, on random inputs."""
     dtype = DTYPES[where.dtype]
     with seeded(0), torch.device(where.device):

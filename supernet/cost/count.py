@@ -10,7 +10,6 @@ meta device, without memory or arithmetic, and counted there.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,13 +31,13 @@ class Count:
     flops: int
 
 
-def parameters(genotype: Genotype, *, space: Space | None = None, **arguments: Any) -> int:
+def parameters(genotype: Genotype, *, space: Space | None = None, **arguments: object) -> int:
     """Learned numbers of the network that `build(genotype, **arguments)` makes; `space` is needed for one's own."""
     return _totals(genotype, space, None, arguments, run=False).parameters
 
 
 def flops(
-    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: Any
+    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: object
 ) -> int:
     """FLOPs of one image (C, H, W) through that network in evaluation, two for a multiply-add.
 
@@ -48,23 +47,23 @@ def flops(
 
 
 def report(
-    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: Any
+    genotype: Genotype, *, image: Sequence[int] | None = None, space: Space | None = None, **arguments: object
 ) -> dict[str, int]:
     """`parameters`, `flops` and `macs` (multiply-adds, half the FLOPs) of one image, ready for a log or a table."""
-    found = _totals(genotype, space, image, arguments, run=True)
-    return {"parameters": found.parameters, "flops": found.flops, "macs": found.flops // 2}
+    total = _totals(genotype, space, image, arguments, run=True)
+    return {"parameters": total.parameters, "flops": total.flops, "macs": total.flops // 2}
 
 
 def count(part: Part) -> Count:
     """One part, built and run on the meta device."""
     with torch.device("meta"), torch.no_grad():
         module = part.make().eval()
-        found = sum(p.numel() for p in module.parameters()) if part.owns else 0
+        learned = sum(p.numel() for p in module.parameters()) if part.owns else 0
         if not part.runs:
-            return Count(found, 0)
+            return Count(learned, 0)
         with FlopCounterMode(display=False) as counter:
             module(*(torch.empty(shape) for shape in part.inputs))
-    return Count(found, counter.get_total_flops())
+    return Count(learned, counter.get_total_flops())
 
 
 # An operation's name stands for one builder as long as the process lives; names of a user's own modules do not.
@@ -72,11 +71,12 @@ count_named = lru_cache(maxsize=4096)(count)
 
 
 def _totals(
-    genotype: Genotype, space: Space | None, image: Sequence[int] | None, given: dict[str, Any], run: bool
+    genotype: Genotype, space: Space | None, image: Sequence[int] | None, own: Mapping[str, object], run: bool
 ) -> Count:
+    """The count with the network's defaults for all arguments but its `own`; no FLOPs unless `run`."""
     space = space_for(genotype, space)
-    shape = input_shape(image_for(space, image, given))
-    arguments = complete(space, given, shape)
+    shape = input_shape(image_for(space, image, own))
+    arguments = complete(space, own, shape)
     cells = known_cells(space)
     if cells is None:
         return count_whole(genotype, space, shape, arguments, run)
@@ -85,9 +85,9 @@ def _totals(
 
 
 def count_whole(
-    genotype: Genotype, space: Space, shape: Shape, arguments: Mapping[str, Any], run: bool = True
+    genotype: Genotype, space: Space, shape: Shape, arguments: Mapping[str, object], run: bool = True
 ) -> Count:
-    """The network of `genotype`, built as a whole."""
+    """The network of `genotype`, built as a whole, on inputs of `shape`; no FLOPs unless `run`."""
     with torch.device("meta"):
         net = build_from(space, genotype, seed=0, **arguments)
     with running(space.name, shape):

@@ -1,6 +1,6 @@
 """Expected cost under mixing weights: differentiable, and exact at the weights of a genotype.
 
-    E[cost](p) = sum over parts  cost(part) * P(part runs)        P is a product over the part's factors (part.py)
+    E[cost](p) = sum over parts  cost(part) * P(part runs)        P is a product over the part's factors (placed.py)
 
 It is multilinear in the rows of p. With p = one-hot(g) it is the cost of genotype g; with p = softmax(alpha) its
 gradient tells alpha what each option costs, weighted by how likely the option runs at all.
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,10 +41,10 @@ class CostTable:
 
     def of(self, genotype: Genotype) -> float:
         """The cost of `genotype`, without tensors."""
-        taken = {name: set(pairs) for name, pairs in self.space.active(genotype).items()}
+        active = {name: set(pairs) for name, pairs in self.space.active(genotype).items()}
         total = self.fixed
         for factors, cost in self.terms:
-            total += cost * prod(sum((f.row, o) in taken[f.table] for o in f.options) for f in factors)
+            total += cost * prod(sum((f.row, o) in active[f.table] for o in f.options) for f in factors)
         return total
 
     def scaled(self, scale: float) -> "CostTable":
@@ -74,7 +73,9 @@ class CostTable:
         return members, torch.tensor(filled, dtype=torch.int64).reshape(-1, most), costs
 
 
-def cost_table(space: Space, unit: str = "flops", *, image: Sequence[int] | None = None, **arguments: Any) -> CostTable:
+def cost_table(
+    space: Space, unit: str = "flops", *, image: Sequence[int] | None = None, **arguments: object
+) -> CostTable:
     """The `unit` ("flops" or "parameters") of all parts of a relaxed `space`, for one image (C, H, W).
 
     `arguments` are those of the discrete network: channels, layers ... Cells join what relaxed cells join, which for
@@ -96,7 +97,8 @@ def cost_table(space: Space, unit: str = "flops", *, image: Sequence[int] | None
 def expected(space: Space, p: Mapping[str, Tensor], table: CostTable) -> Tensor:
     """The expected cost, a scalar in float64, with gradients to `p`: table name -> mixing weights [E, O].
 
-    `supernet.mixing()` gives such weights. Decisions without alphas that `p` lacks take their default.
+    `supernet.mixing()` gives such weights. Decisions without alphas that `p` lacks take their default. Raises
+    SupernetError for a table of another space, and for weights that are lacking or have another shape.
     """
     check_space(space)
     if table.space is not space and (table.space.name, table.space.root) != (space.name, space.root):
@@ -107,15 +109,15 @@ def expected(space: Space, p: Mapping[str, Tensor], table: CostTable) -> Tensor:
     return table.fixed + (holds[factors].prod(dim=1) * costs).sum()
 
 
-def placed_parts(space: Space, shape: Shape, arguments: Mapping[str, Any], *, widths: bool = False) -> list[Placed]:
+def placed_parts(space: Space, shape: Shape, arguments: Mapping[str, object], *, widths: bool = False) -> list[Placed]:
     """The parts of the relaxed space on inputs of `shape`, each with the options under which it runs."""
     cells = known_cells(space)
     if cells is not None:
         return relaxed_parts(cells, shape, arguments)
     if space.factory is None:
         raise SupernetError(
-            f"the relaxed costs of space {space.name!r} (networks {space.macro or 'none'!r}) are not known; "
-            "supernet.cost.report(genotype) counts single networks"
+            f"the relaxed costs of space {space.name!r} (networks {space.macro or 'none'!r}, without a frame) are not "
+            "known; supernet.cost.report(genotype) counts single networks"
         )
     return module_parts(space, shape, arguments, widths=widths)
 
@@ -130,7 +132,7 @@ def tabulate(space: Space, unit: str, placed: Iterable[Placed], costs: Mapping[P
     return CostTable(space, unit, sums.get((), 0.0), terms)
 
 
-def _check(table: CostTable, shape: Shape, arguments: Mapping[str, Any]) -> None:
+def _check(table: CostTable, shape: Shape, arguments: Mapping[str, object]) -> None:
     """Some whole networks against the table: what a network computes between its parts no sum over parts sees."""
     rng = random.Random(0)
     for _ in range(CHECKED):
@@ -151,14 +153,14 @@ def table_shapes(space: Space) -> dict[str, tuple[int, int]]:
 def _weights(space: Space, p: Mapping[str, Tensor]) -> Tensor:
     """All mixing weights in a row [N], in the order of `table_shapes`."""
     like = next(iter(p.values()), torch.empty(0))
-    found = []
+    rows = []
     for name, shape in table_shapes(space).items():
         if name in p:
             if tuple(p[name].shape) != shape:
                 raise SupernetError(f"mixing weights of table {name!r} have shape {tuple(p[name].shape)}, not {shape}")
-            found.append(p[name].double().flatten())
+            rows.append(p[name].double().flatten())
         elif name in space.searchable:
-            found.append(torch.tensor(space.searchable[name], dtype=torch.float64, device=like.device))
+            rows.append(torch.tensor(space.searchable[name], dtype=torch.float64, device=like.device))
         else:
             raise SupernetError(f"mixing weights lack table {name!r} of space {space.name!r}")
-    return torch.cat(found)
+    return torch.cat(rows)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
-from typing import Any
 
 from ..errors import SupernetError
 from ..network.discrete import build_from
@@ -33,12 +32,13 @@ def latency_table(
     where: Conditions | None = None,
     folder: str | os.PathLike[str] | None = None,
     timer: Timer | None = None,
-    **arguments: Any,
+    **arguments: object,
 ) -> CostTable:
     """Seconds of one batch, as a table for `expected` and with `of(genotype)`.
 
-    What the cache lacks (cache.py; `folder` names another) is measured and kept. `arguments` are those of the discrete
-    network.
+    `image` is (C, H, W). What the cache lacks (cache.py; `folder` names another) is measured and enters it. `arguments`
+    are those of the discrete network. Raises SupernetError for arguments and inputs that the network does not take, and
+    for a space whose relaxed network is not known here.
     """
     where = where or Conditions()
     shape = input_shape(image, where.batch)
@@ -64,14 +64,20 @@ def measured(
     image: Sequence[int] = IMAGE,
     where: Conditions | None = None,
     timer: Timer | None = None,
-    **arguments: Any,
+    **arguments: object,
 ) -> list[float]:
-    """Seconds of one batch through each whole network, the networks taking turns."""
+    """Seconds of one batch through each whole network, the networks taking turns.
+
+    `image` is (C, H, W), `arguments` are those of the discrete network. Raises SupernetError where it fails on them.
+    """
     where = where or Conditions()
     shape = input_shape(image, where.batch)
-    given = complete(space, arguments, shape)
+    arguments = complete(space, arguments, shape)
     with where.active(), running(space.name, shape):
-        calls = [prepared(partial(build_from, space, genotype, **given), [shape], where) for genotype in genotypes]
+        calls = [
+            prepared(partial(build_from, space, genotype, seed=None, **arguments), [shape], where)
+            for genotype in genotypes
+        ]
         return (timer or partial(fastest, device=where.device))(calls)
 
 

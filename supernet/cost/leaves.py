@@ -37,11 +37,11 @@ class Leaf:
     own: tuple[str, ...] = ()
     alone: bool = False
 
-    def layer(self, taken: dict[str, int], sites: dict[Undecided, str]) -> nn.Module:
-        """The plain module when the tables of the choices have taken these options."""
+    def layer(self, options: dict[str, int], sites: dict[Undecided, str]) -> nn.Module:
+        """The plain module under these `options` of the tables; `sites` has the table of each choice."""
         if not isinstance(self.module, Elastic):
             return self.module
-        chosen = {choice: taken[sites[choice]] for choice in self.module.choices if choice.mark != "fixed"}
+        chosen = {choice: options[sites[choice]] for choice in self.module.choices if choice.mark != "fixed"}
         return self.module.plain(chosen, fresh=True)
 
 
@@ -57,11 +57,11 @@ class Leaves:
 
     def values(self) -> dict[str, list[ValueChoice]]:
         """Table -> its choices between values."""
-        found: dict[str, list[ValueChoice]] = {}
+        values: dict[str, list[ValueChoice]] = {}
         for choice, site in self.sites.items():
             if isinstance(choice, ValueChoice):
-                found.setdefault(site, []).append(choice)
-        return found
+                values.setdefault(site, []).append(choice)
+        return values
 
     def _read(self, module: nn.Module, path: str, factors: tuple[Factor, ...]) -> Iterator[Leaf]:
         if isinstance(module, ValueChoice | Derived):

@@ -11,14 +11,14 @@ It counts what torch's allocators hand out for tensors. What the libraries hold 
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -50,16 +50,16 @@ class Ledger(TorchDispatchMode):
         self.pieces: list[Piece] = []
         self.clock = 0
         self.label = ""
-        self._known: dict[int, tuple[weakref.ref[Any], Piece]] = {}
+        self._known: dict[int, tuple[weakref.ref[torch.UntypedStorage], Piece]] = {}
 
     def __torch_dispatch__(
         self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], torch._subclasses.FakeTensor):
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             return _plausible(args[0].dtype)
         self.clock += 1
         out = func(*args, **(kwargs or {}))
@@ -69,7 +69,7 @@ class Ledger(TorchDispatchMode):
         return out
 
     def note(self, x: Tensor, made_by: str = "") -> Piece:
-        """The piece on which `x` lies, entered where it is new."""
+        """The piece on which `x`, of any shape, lies, entered where it is new."""
         storage = x.untyped_storage()
         number = storage._cdata
         if number in self._known:
@@ -83,8 +83,8 @@ class Ledger(TorchDispatchMode):
         self._known[number] = weakref.ref(storage, self._goodbye(number, piece)), piece
         return piece
 
-    def _goodbye(self, number: int, piece: Piece) -> Callable[[Any], None]:
-        def gone(_: Any) -> None:
+    def _goodbye(self, number: int, piece: Piece) -> Callable[[object], None]:
+        def gone(_: object) -> None:
             piece.died = self.clock
             self._known.pop(number, None)
 
@@ -127,14 +127,18 @@ def imagined() -> Iterator[None]:
 
 def without_data(net: nn.Module, device: torch.device) -> None:
     """Inside `imagined`: gives `net`, which was made outside, parameters and buffers without data on `device`."""
-    made: dict[int, Tensor] = {}  # one tensor in two places stays one
+    parameters: dict[nn.Parameter, nn.Parameter] = {}  # one tensor in two places stays one
+    buffers: dict[Tensor, Tensor] = {}
 
-    def copy(x: Tensor) -> Any:
-        if id(x) not in made:
-            like = torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=device)
-            made[id(x)] = nn.Parameter(like, x.requires_grad) if isinstance(x, nn.Parameter) else like
-        return made[id(x)]
+    def empty(x: Tensor) -> Tensor:
+        return torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=device)
 
     for module in net.modules():
-        for held in (module._parameters, module._buffers):
-            held.update({name: copy(x) for name, x in held.items() if x is not None})
+        for name, p in module._parameters.items():
+            if p is not None and p not in parameters:
+                parameters[p] = nn.Parameter(empty(p), p.requires_grad)
+            module._parameters[name] = None if p is None else parameters[p]
+        for name, x in module._buffers.items():
+            if x is not None and x not in buffers:
+                buffers[x] = empty(x)
+            module._buffers[name] = None if x is None else buffers[x]

@@ -1,6 +1,6 @@
 """The parts of a user's own network with choices in it, each under the options that it needs.
 
-The network is built and run on the meta device. A part's cost is that of its plain layer on the inputs it was given.
+The network is built and run on the meta device. A part's cost is that of its plain layer on the inputs that it gets.
 """
 # B batch
 
@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,15 +18,15 @@ from ..network.macro import macro_of
 from ..space.space import Space
 from .leaves import Leaf, Leaves
 from .placed import Factor, Part, Placed, Shape, merged
-from .trace import Tracer
+from .trace import Calls, Tracer
 
 __all__ = ["module_parts"]
 
 
-def module_parts(space: Space, shape: Shape, arguments: Mapping[str, Any], *, widths: bool) -> list[Placed]:
+def module_parts(space: Space, shape: Shape, arguments: Mapping[str, object], *, widths: bool) -> list[Placed]:
     """The parts of all genotypes at once on inputs of `shape`.
 
-    `widths`: parts that have neither parameters nor products are told apart by the channels they are given too, which
+    `widths`: parts that have neither parameters nor products are told apart by the channels of their inputs too, which
     matters to the clock and to nothing that is counted.
     """
     leaves = Leaves(_network(space, arguments))
@@ -41,7 +40,7 @@ def module_parts(space: Space, shape: Shape, arguments: Mapping[str, Any], *, wi
     return placed
 
 
-def _network(space: Space, arguments: Mapping[str, Any]) -> nn.Module:
+def _network(space: Space, arguments: Mapping[str, object]) -> nn.Module:
     relaxed = macro_of(space).relaxed
     try:
         with torch.device("meta"):
@@ -55,13 +54,13 @@ def _network(space: Space, arguments: Mapping[str, Any]) -> nn.Module:
     return net.eval()
 
 
-def _parts(leaves: Leaves, leaf: Leaf, taken: dict[str, int], calls: tuple[tuple[Shape, ...], ...]) -> list[Part]:
-    """One part a call; the parameters are those of the first."""
+def _parts(leaves: Leaves, leaf: Leaf, options: dict[str, int], calls: Calls) -> list[Part]:
+    """One part a call, under the `options` of the leaf's tables; the parameters are those of the first."""
     if leaf.alone:
         own = nn.ParameterList(p for p in leaf.module._parameters.values() if p is not None)
         return [Part(f"parameters {_name(own)}", (), lambda: own, runs=False)]
     with torch.device("meta"):
-        layer = leaf.layer(taken, leaves.sites)
+        layer = leaf.layer(options, leaves.sites)
     name, make = _name(layer), partial(_real, layer)
     if not calls:
         return [Part(name, (), make, runs=False)]
@@ -90,13 +89,13 @@ def _real(layer: nn.Module) -> nn.Module:
     device = torch.empty(0).device
     if device.type == "meta":
         return layer
-    made = copy.deepcopy(layer).to_empty(device=device)
+    real = copy.deepcopy(layer).to_empty(device=device)
     with torch.no_grad():
-        for name, tensor in chain(made.named_parameters(), made.named_buffers()):
+        for name, tensor in chain(real.named_parameters(), real.named_buffers()):
             if not tensor.is_floating_point():
                 tensor.zero_()
             elif name.endswith("running_var"):
                 tensor.fill_(1)
             else:
                 tensor.normal_(std=0.05)
-    return made
+    return real

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-__all__ = ["Factor", "Part", "Placed", "Shape", "merged"]
+from ..network.macro.frame import Shape
 
-Shape = tuple[int, ...]  # with the batch in front
+__all__ = ["Factor", "Part", "Placed", "Shape", "merged"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Factor:
-    """One of `options` of row `row` of table `table` is taken."""
+    """One of `options` of row `row` of table `table` runs."""
 
     table: str
     row: int
@@ -58,9 +58,9 @@ class Placed:
 
 def merged(factors: Iterable[Factor]) -> tuple[Factor, ...]:
     """The same condition with one factor a row, in the order of first appearance."""
-    found: dict[tuple[str, int], Sequence[int]] = {}
+    options: dict[tuple[str, int], Sequence[int]] = {}
     for factor in factors:
         place = factor.table, factor.row
-        before = found.get(place, factor.options)
-        found[place] = [option for option in before if option in factor.options]
-    return tuple(Factor(table, row, tuple(options)) for (table, row), options in found.items())
+        before = options.get(place, factor.options)
+        options[place] = [option for option in before if option in factor.options]
+    return tuple(Factor(table, row, tuple(left)) for (table, row), left in options.items())

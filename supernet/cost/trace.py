@@ -1,13 +1,13 @@
-"""The shapes that the parts of an undecided network are given, found by running it on the meta device.
+"""The shapes of the inputs of an undecided network's parts, by a run of the network on the meta device.
 
 One run has one value for each choice between values; all options of choices between modules run at once, since they
 have one shape. So every part is seen in every run, with what the discrete networks of these values would give it.
 """
 # B batch
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,14 @@ from .placed import Shape
 
 __all__ = ["Tracer"]
 
-Calls = tuple[tuple[Shape, ...], ...]  # the input shapes of each call of a part
+Calls: TypeAlias = tuple[tuple[Shape, ...], ...]  # the input shapes of each call of a part
+Joint: TypeAlias = tuple[tuple[str, int], ...]  # (table, option) of several choices
+Watch: TypeAlias = Callable[[Leaf, Sequence[Tensor]], None]  # a leaf and the inputs of one call
 MOST_JOINT = 4096
 
 
 class Tracer:
-    """Runs the network of `leaves` on an input of `shape`, with given values."""
+    """Runs the network of `leaves` on an input of `shape`, with values for its choices."""
 
     def __init__(self, leaves: Leaves, shape: Shape) -> None:
         self.leaves, self.shape = leaves, shape
@@ -34,19 +36,22 @@ class Tracer:
         # The largest of each: inputs are then as wide as any layer asks for.
         self.base = {site: _largest(choices[0]) for site, choices in self.values.items()}
 
-    def run(self, taken: Mapping[str, int], watch: Any = None) -> dict[Leaf, Calls]:
-        """The shapes under the values `taken`, the largest where it names none; `watch(leaf, input)` sees each call."""
-        chosen = self.base | dict(taken)
+    def run(self, options: Mapping[str, int], watch: Watch | None = None) -> dict[Leaf, Calls]:
+        """The shapes under the values `options` of tables, the largest where it names none; `watch` sees each call."""
+        chosen = self.base | dict(options)
         calls: dict[Leaf, list[tuple[Shape, ...]]] = {leaf: [] for leaf in self.leaves.all}
         handles = []
         for leaf in self.leaves.all:
 
-            def hook(module: nn.Module, args: Any, kwargs: Any, leaf: Leaf = leaf) -> None:
-                if kwargs or not all(isinstance(arg, Tensor) for arg in args):
+            def hook(
+                module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], leaf: Leaf = leaf
+            ) -> None:
+                inputs = [arg for arg in args if isinstance(arg, Tensor)]
+                if kwargs or len(inputs) < len(args):
                     raise SupernetError(f"the cost of {leaf.path!r} is not known: it is called with more than tensors")
-                calls[leaf].append(tuple(tuple(arg.shape) for arg in args))
+                calls[leaf].append(tuple(tuple(x.shape) for x in inputs))
                 if watch is not None:
-                    watch(leaf, *args)
+                    watch(leaf, inputs)
 
             if not leaf.alone:
                 handles.append(leaf.module.register_forward_pre_hook(hook, with_kwargs=True))
@@ -55,7 +60,7 @@ class Tracer:
         finally:
             for handle in handles:
                 handle.remove()
-        return {leaf: tuple(found) for leaf, found in calls.items()}
+        return {leaf: tuple(shapes) for leaf, shapes in calls.items()}
 
     def _forward(self, chosen: Mapping[str, int]) -> None:
         try:
@@ -71,29 +76,30 @@ class Tracer:
             for choice in self.leaves.sites:
                 choice.mix(None)
 
-    def shapes(self, everything: bool) -> dict[Leaf, dict[tuple[tuple[str, int], ...], Calls]]:
+    def shapes(self, everything: bool) -> dict[Leaf, dict[Joint, Calls]]:
         """Each leaf's calls by the joint values of its own choices and of those that shape its inputs from afar.
 
         Of the latter those that change sizes and numbers of tokens; the widths of channels too with `everything`.
         """
         far = self._far(everything)
         needed = {leaf: set(self._joint((*leaf.own, *far.get(leaf, ())))) for leaf in self.leaves.all}
-        found: dict[Leaf, dict[tuple[tuple[str, int], ...], Calls]] = {leaf: {} for leaf in self.leaves.all}
+        by_joint: dict[Leaf, dict[Joint, Calls]] = {leaf: {} for leaf in self.leaves.all}
         while any(needed.values()):
-            taken: dict[str, int] = {}
+            options: dict[str, int] = {}
             for joints in needed.values():  # as many different ones in a run as fit together
-                fits = (j for j in sorted(joints) if all(taken.get(site, option) == option for site, option in j))
-                taken |= dict(next(fits, ()))
-            calls, chosen = self.run(taken), self.base | taken
+                fits = (j for j in sorted(joints) if all(options.get(site, option) == option for site, option in j))
+                options |= dict(next(fits, ()))
+            calls, chosen = self.run(options), self.base | options
             for leaf, joints in needed.items():
                 sites = dict.fromkeys((*leaf.own, *far.get(leaf, ())))
                 joint = tuple((site, chosen[site]) for site in sites)
                 if joint in joints:
                     joints.remove(joint)
-                    found[leaf][joint] = calls[leaf]
-        return found
+                    by_joint[leaf][joint] = calls[leaf]
+        return by_joint
 
-    def _joint(self, sites: Iterable[str]) -> Iterable[tuple[tuple[str, int], ...]]:
+    def _joint(self, sites: Iterable[str]) -> Iterable[Joint]:
+        """All joint options of these tables."""
         names = list(dict.fromkeys(sites))
         sizes = [self.leaves.sizes[site] for site in names]
         if torch.Size(sizes).numel() > MOST_JOINT:
@@ -105,10 +111,11 @@ class Tracer:
         """Leaf -> tables, not its own, whose values change its inputs' shapes."""
         candidates: dict[str, None] = {}
 
-        def watch(leaf: Leaf, *inputs: Tensor) -> None:
-            if isinstance(leaf.module, Elastic) and not isinstance(leaf.module, Repeat):
+        def watch(leaf: Leaf, inputs: Sequence[Tensor]) -> None:
+            layer = leaf.module
+            if isinstance(layer, Elastic) and not isinstance(layer, Repeat):
                 for site in leaf.own:
-                    if site not in candidates and self._reshapes(leaf, inputs[0], site, everything):
+                    if site not in candidates and self._reshapes(layer, inputs[0], site, everything):
                         candidates[site] = None
 
         plain = self.run({}, watch)
@@ -122,10 +129,9 @@ class Tracer:
                         far[leaf].append(site)
         return far
 
-    def _reshapes(self, leaf: Leaf, x: Tensor, site: str, everything: bool) -> bool:
+    def _reshapes(self, layer: Elastic, x: Tensor, site: str, everything: bool) -> bool:
         """Whether the values of `site` change the shape of a layer's output, channels left out unless `everything`."""
-        layer: Any = leaf.module
-        found = set()
+        shapes = set()
         for option in range(self.leaves.sizes[site]):
             chosen = self.base | {site: option}
             options = [c.default if c.mark == "fixed" else chosen[self.leaves.sites[c]] for c in layer.choices]
@@ -135,8 +141,8 @@ class Tracer:
                 return True
             if not everything:
                 del shape[layer.axis]
-            found.add(tuple(shape))
-        return len(found) > 1
+            shapes.add(tuple(shape))
+        return len(shapes) > 1
 
 
 def _largest(choice: ValueChoice) -> int:

@@ -7,7 +7,7 @@ input as it is.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class _Entrance(nn.Module):
         return 2 if self.plan.reduction and source < len(self.plan.c_inputs) else 1
 
     def empty(self, node: int, states: Sequence[Tensor]) -> Tensor:
-        """The state of a node without terms: zeros."""
+        """The state [B, C, H', W'] of a node without terms, zeros; `states` are the cell's, each [B, C, H, W]."""
         return Zero(self.plan.channels, self.stride(0))(states[0])
 
 
@@ -102,7 +102,9 @@ class MixedCell(_Entrance):
 
     def operations(self, row: int) -> list[tuple[int, nn.Module]]:
         """(column, operation) of all that an edge offers, in the order of the columns."""
-        return list(zip(self.columns[row], cast(nn.ModuleList, self.edges[row]), strict=True))
+        operations = self.edges[row]
+        assert isinstance(operations, nn.ModuleList)
+        return list(zip(self.columns[row], operations, strict=True))
 
     def gated(self, gate: Tensor) -> Iterator[tuple[Tensor, nn.Module]]:
         """(gate [], operation) of all that the cell offers; `gate` is [E, O]."""
@@ -134,7 +136,7 @@ class DiscreteCell(_Entrance):
         super().__init__(plan, affine)
         self.graph = graph
         drop_path = drop_path or drop_path_of(0.0)
-        self.run_operation: Callable[[nn.Module, Tensor], Tensor] = run_plain  # training may run them fused (speed.py)
+        self.run_operation: Callable[[nn.Module, Tensor], Tensor] = run_plain  # fused in training_form.py
         c = plan.channels
         self.terms, self.drops = nn.ModuleList(), nn.ModuleList()
         for terms in graph.nodes:
@@ -149,9 +151,10 @@ class DiscreteCell(_Entrance):
         states = self.enter(x)
         for node, terms in enumerate(self.graph.nodes):
             ops, drops = self.terms[node], self.drops[node]
+            assert isinstance(ops, nn.ModuleList) and isinstance(drops, nn.ModuleList)
             outputs = [
                 drop(self.run_operation(op, states[term.source]))
-                for term, op, drop in zip(terms, ops, drops, strict=True)  # type: ignore[call-overload]
+                for term, op, drop in zip(terms, ops, drops, strict=True)
                 if term.op != "none"
             ]
             states.append(sum(outputs[1:], outputs[0]) if outputs else self.empty(node, states))
@@ -159,10 +162,11 @@ class DiscreteCell(_Entrance):
 
 
 def run_plain(op: nn.Module, x: Tensor) -> Tensor:
-    """The operation as its modules compute it."""
-    return cast(Tensor, op(x))
+    """The operation's output [B, C, H', W'] for `x` [B, C, H, W], as its modules compute it."""
+    y: Tensor = op(x)
+    return y
 
 
 def join(states: Sequence[Tensor], concat: Sequence[int]) -> Tensor:
-    """The cell's output: the states `concat` behind one another along the channels."""
+    """The cell's output: the states `concat`, each [B, C, H, W], behind one another along the channels."""
     return states[concat[0]] if len(concat) == 1 else torch.cat([states[i] for i in concat], dim=1)

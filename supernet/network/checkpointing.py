@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import SupernetError
 from ..ops.noise import Noise
+from .cell import MixedCell
+from .connector import Observer
 
 __all__ = ["checkpointed"]
 
@@ -32,8 +34,8 @@ def checkpointed(function: Callable[..., Tensor], cell: nn.Module, *inputs: Any)
     random = _draws(cell)
     if random and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
         raise SupernetError(
-            "network.checkpoint=true: this cell has random layers, whose draws a captured step cannot repeat; "
-            "leave network.checkpoint out"
+            "network.checkpoint=true: this cell has random layers or edge connectors, whose draws a captured step "
+            "cannot repeat; leave network.checkpoint out"
         )
     output: Tensor = checkpoint(
         function,
@@ -53,12 +55,14 @@ class _Again(AbstractContextManager[None]):
 
     def __init__(self, cell: nn.Module) -> None:
         self.cell = cell
+        self._hooks = cell.hooks if isinstance(cell, MixedCell) else None
         # A layer of the user's own may read what it changes. The others have batch norms' buffers, read in evaluation.
         self._at_first = {
             module: {name: b.clone() for name, b in module._buffers.items() if b is not None}
             for module in cell.modules()
             if module._buffers and not isinstance(module, _BatchNorm)
         }
+        self._observers: tuple[Observer, ...] = ()
         self._before: list[list[tuple[nn.Module, dict[str, Tensor | None], Any]]] = []
 
     def __enter__(self) -> None:
@@ -74,8 +78,12 @@ class _Again(AbstractContextManager[None]):
             else:
                 module._buffers.update({name: b.clone() for name, b in self._at_first[module].items()})
         self._before.append(before)
+        if self._hooks is not None:
+            self._observers, self._hooks.observers = self._hooks.observers, ()  # they have seen it
 
     def __exit__(self, *_: object) -> None:
+        if self._hooks is not None:
+            self._hooks.observers = self._observers
         for module, buffers, momentum in self._before.pop():
             module._buffers.update(buffers)
             if isinstance(module, _BatchNorm):
@@ -83,7 +91,9 @@ class _Again(AbstractContextManager[None]):
 
 
 def _draws(cell: nn.Module) -> bool:
-    """Whether a layer of `cell` may draw random numbers; layers of others are taken to do so."""
+    """Whether a layer of `cell` may draw random numbers; layers of others and edge connectors are taken to do so."""
+    if isinstance(cell, MixedCell) and cell.hooks is not None and cell.hooks.connectors:
+        return True
     for module in cell.modules():
         name, home = type(module).__name__, type(module).__module__
         if home.startswith("torch.nn."):

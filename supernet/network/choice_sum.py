@@ -13,15 +13,14 @@ nothing is saved. `auto` goes by that on a processor.
 # B batch, C channels, H height, W width, T options that run
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..cuda_kernels.node_mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.node_mix.mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
 from ..space.choice import weighed_sum
-from .executor import Executor
-from .executor.automatic import Auto
+from .executor import Auto, Executor
 from .executor.fused import Fused
 
 __all__ = ["fused_sum"]
@@ -31,9 +30,12 @@ TURNED, BACK = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def fused_sum(executor: Executor, weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
-    """sum_t weights[t] * outputs[t]: one pass for 4-D outputs of one type that lie alike, else stock operations."""
-    last = _lie(outputs, torch.channels_last)
-    if not _served(outputs) or not (last or _lie(outputs, torch.contiguous_format)):
+    """sum_t weights[t] * outputs[t], of weights [] and outputs [B, ...].
+
+    It takes one pass for 4-D outputs of one type and memory format, else stock operations.
+    """
+    last = _all_are(outputs, torch.channels_last)
+    if not _served(outputs) or not (last or _all_are(outputs, torch.contiguous_format)):
         return weighed_sum(weights, outputs)
     if isinstance(executor, Auto):
         learns = torch.is_grad_enabled() and weights[0].requires_grad
@@ -44,7 +46,8 @@ def fused_sum(executor: Executor, weights: Sequence[Tensor], outputs: Sequence[T
         return weighed_sum(weights, outputs)
     executor.check(outputs[0])
     p = torch.stack(list(weights)).to(torch.promote_types(outputs[0].dtype, torch.float32))
-    return cast(Tensor, _Sum.apply(executor, last, p, *outputs))
+    total: Tensor = _Sum.apply(executor, last, p, *outputs)
+    return total
 
 
 def _served(outputs: Sequence[Tensor]) -> bool:
@@ -59,12 +62,13 @@ def _served(outputs: Sequence[Tensor]) -> bool:
     )
 
 
-def _lie(outputs: Sequence[Tensor], form: torch.memory_format) -> bool:
+def _all_are(outputs: Sequence[Tensor], form: torch.memory_format) -> bool:
+    """Whether all outputs are 4-D and lie in this memory format."""
     return all(y.dim() == 4 and y.is_contiguous(memory_format=form) for y in outputs)
 
 
-def _lain(outputs: Sequence[Tensor], last: bool) -> list[Tensor]:
-    """The outputs as channels-last tensors, whatever dimension comes last."""
+def _as_channels_last(outputs: Sequence[Tensor], last: bool) -> list[Tensor]:
+    """The outputs [B, C, H, W] as the kernels take them; contiguous ones become [B, W, C, H], without a copy."""
     return list(outputs) if last else [y.permute(TURNED) for y in outputs]
 
 
@@ -75,7 +79,7 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, executor: Fused, last: bool, p: Tensor, *outputs: Tensor) -> Tensor:
         ctx.executor, ctx.last = executor, last
         ctx.save_for_backward(p, *(outputs if ctx.needs_input_grad[2] else ()))
-        z = _lain(outputs, last)
+        z = _as_channels_last(outputs, last)
         with executor.kernels():
             y = node_mix(z, *_plain(p, z[0]), p)
         return y if last else y.permute(BACK)
@@ -88,7 +92,7 @@ class _Sum(torch.autograd.Function):
         if outputs:
             form = torch.channels_last if ctx.last else torch.contiguous_format
             g = g.contiguous(memory_format=form)
-            upstream, *z = _lain([g, *outputs], ctx.last)
+            upstream, *z = _as_channels_last([g, *outputs], ctx.last)
             mean, scale, shift = _plain(p, z[0])
             with ctx.executor.kernels():
                 dp = node_mix_bwd_reduce(upstream, z, mean, scale, shift, mean, p)[0]

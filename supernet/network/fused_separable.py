@@ -12,15 +12,16 @@ statistics run as modules.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..cuda_kernels import host
-from ..cuda_kernels.edge_group import edge_group, edge_group_bwd
-from ..cuda_kernels.node_mix import node_mix, node_mix_bwd_reduce
-from ..cuda_kernels.sep_second import sep_second, sep_second_bwd
+from ..cuda_kernels.node_mix.mix import node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.separable.edge_group import edge_group, edge_group_bwd
+from ..cuda_kernels.separable.sep_second import sep_second, sep_second_bwd
+from .cell import run_plain
 from .executor.layout import Half, separable_halves
 from .executor.norms import Advance, uses_batch
 from .uncompiled import uncompiled
@@ -34,18 +35,19 @@ def run_fused(op: nn.Module, halves: Sequence[Half], x: Tensor) -> Tensor:
     stride = halves[0].depthwise.stride[0]
     pixels = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
     if pixels < 2 or not all(uses_batch(half.norm) for half in halves):
-        return cast(Tensor, op(x))  # of one pixel a batch norm takes no variance, and says so
+        return run_plain(op, x)  # of one pixel a batch norm takes no variance, and says so
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     form = _Form(stride, halves[0].depthwise.dilation[0], tuple(half.norm.eps for half in halves))
     weights = [w for half in halves for w in _weights(half)]
+    y: Tensor
     y, *statistics = _Separable.apply(form, x, *weights)
     advance = Advance()
     for half, mean, var in zip(halves, statistics[::2], statistics[1::2], strict=True):
         advance.add([half.norm], mean, var, pixels)
     with torch.no_grad():
         advance.apply()
-    return cast(Tensor, y)
+    return y
 
 
 def halves_of(op: nn.Module) -> list[Half]:
@@ -80,7 +82,7 @@ def _norm(mean: Tensor, rstd: Tensor, gamma: Tensor | None, beta: Tensor | None)
     return _Norm(mean, scale, torch.zeros_like(mean) if beta is None else beta.expand_as(mean), rstd)
 
 
-def _bodies(x: Tensor) -> AbstractContextManager[Any]:
+def _bodies(x: Tensor) -> AbstractContextManager[object]:
     """The compiled bodies on the processor, where there are any: as in the forward pass, so in the backward."""
     served = x.device.type == "cpu" and x.dtype == torch.float32
     return host.compiled() if served and host.available() else nullcontext()
@@ -95,47 +97,47 @@ class _Separable(torch.autograd.Function):
         dw, pw = _convolutions(weights)
         with _bodies(x):
             z, mean, var, rstd = edge_group(x, dw[:1], pw[:1], [form.dilation], form.stride, form.eps[0])
-            found, kept = [mean, var], [z, mean, rstd]
+            statistics, saved = [mean, var], [z, mean, rstd]
             norm = _norm(mean, rstd, weights[2], weights[3])
             if len(dw) > 1:
                 z, mean, var, rstd = sep_second([z[0]], *norm[:3], dw[1:], pw[1:], form.eps[1])
-                found, kept = [*found, mean, var], [*kept, z, mean, rstd]
+                statistics, saved = [*statistics, mean, var], [*saved, z, mean, rstd]
                 norm = _norm(mean, rstd, weights[6], weights[7])
             y = node_mix([z[0]], *norm[:3], mean.new_ones(1))
-        ctx.save_for_backward(x, *kept, *weights)
-        ctx.mark_non_differentiable(*found)
-        return y, *found
+        ctx.save_for_backward(x, *saved, *weights)
+        ctx.mark_non_differentiable(*statistics)
+        return y, *statistics
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         form, n = ctx.form, len(ctx.form.eps)
         x, *saved = ctx.saved_tensors
-        kept, weights = [saved[3 * i : 3 * i + 3] for i in range(n)], saved[3 * n :]
+        halves, weights = [saved[3 * i : 3 * i + 3] for i in range(n)], saved[3 * n :]  # z, mean, rstd of each half
         dw, pw = _convolutions(weights)
-        norms = [_norm(kept[i][1], kept[i][2], weights[4 * i + 2], weights[4 * i + 3]) for i in range(n)]
-        wanted = any(ctx.needs_input_grad[2:])
-        z, last = kept[-1][0], norms[-1]
+        norms = [_norm(halves[i][1], halves[i][2], weights[4 * i + 2], weights[4 * i + 3]) for i in range(n)]
+        learns = any(ctx.needs_input_grad[2:])
+        z, last = halves[-1][0], norms[-1]
         with _bodies(x):
-            _, sum_g, sum_gz, coef = node_mix_bwd_reduce(g, [z[0]], *last, last.mean.new_ones(1))
+            sum_g, sum_gz, coef = node_mix_bwd_reduce(g, [z[0]], *last, last.mean.new_ones(1))[1:]
             affine = [(last.rstd[0] * sum_gz[0], sum_g)]
             upstream, grads = g, []
             if n > 1:
                 d, coef, sum_d, sum_dz, ddw, dpw = sep_second_bwd(
-                    [kept[0][0][0]], *norms[0], dw[1:], pw[1:], [g], z, coef, wanted
+                    [halves[0][0][0]], *norms[0], dw[1:], pw[1:], [g], z, coef, learns
                 )
                 affine.insert(0, (norms[0].rstd[0] * sum_dz[0], sum_d[0]))
-                upstream, grads, z = d[0], [*ddw, *dpw], kept[0][0]
+                upstream, grads, z = d[0], [*ddw, *dpw], halves[0][0]
             dx, ddw, dpw = edge_group_bwd(
-                x, dw[:1], pw[:1], [form.dilation], form.stride, [upstream], z, coef, None, wanted
+                x, dw[:1], pw[:1], [form.dilation], form.stride, [upstream], z, coef, None, learns
             )
-        found: list[Tensor | None] = []
+        of_weights: list[Tensor | None] = []
         for pair, (gamma, beta) in zip(([*ddw, *dpw], grads), affine, strict=False):
-            found += [*(pair or (None, None)), gamma, beta]
+            of_weights += [*(pair or (None, None)), gamma, beta]
         needed = ctx.needs_input_grad[1:]
-        return None, *(grad if needs else None for grad, needs in zip((dx, *found), needed, strict=True))
+        return None, *(grad if needs else None for grad, needs in zip((dx, *of_weights), needed, strict=True))
 
 
 def _convolutions(weights: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
     """The depthwise and the pointwise weights of all halves."""
-    return [cast(Tensor, w) for w in weights[0::4]], [cast(Tensor, w) for w in weights[1::4]]
+    return [w for w in weights[0::4] if w is not None], [w for w in weights[1::4] if w is not None]

@@ -19,6 +19,7 @@ class PoolNorm(nn.Module):
         self.norm = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H', W']"""
         return self.norm(self.pool(x))
 
     @torch.no_grad()

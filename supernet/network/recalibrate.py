@@ -5,12 +5,11 @@ in particular. So they are reset and averaged over a few batches, as in stochast
 (https://arxiv.org/abs/1803.05407, section 3.2): right for every width and for all decisions in front of a norm.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import SupernetError
@@ -19,7 +18,7 @@ __all__ = ["recalibrate"]
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, batches: Iterable[Any]) -> None:
+def recalibrate(net: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> None:
     """Set the running statistics of every batch norm of `net` to their mean over `batches`.
 
     A batch is the inputs, or (inputs, targets). `net` is a plain network, or a supernet in which a genotype is
@@ -28,8 +27,8 @@ def recalibrate(net: nn.Module, batches: Iterable[Any]) -> None:
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     before = [(module, module.training) for module in net.modules()]
     momenta = [norm.momentum for norm in norms]
-    found = iter(batches)
-    first = next(found, None)
+    remaining = iter(batches)
+    first = next(remaining, None)
     if first is None:
         raise SupernetError("recalibrate was given no batch; a generator gives its batches only once")
     net.eval()
@@ -38,8 +37,8 @@ def recalibrate(net: nn.Module, batches: Iterable[Any]) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # torch then averages all batches alike
             norm.train()
-        for batch in chain([first], found):
-            net(batch[0] if isinstance(batch, list | tuple) else batch)
+        for batch in chain([first], remaining):
+            net(batch if isinstance(batch, Tensor) else batch[0])
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

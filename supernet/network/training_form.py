@@ -70,20 +70,20 @@ class Fast:
 
             self._run = torch.compile(net)
             self._drops = [_Drop(module, device) for module in net.modules() if isinstance(module, DropPath)]
-        self._told = {"channels_last": channels_last, "fused": fused}
+        self._settings = {"channels_last": channels_last, "fused": fused}
         self._steps = 0
         if self.channels_last:
             to_channels_last(net)
 
-    def _fused(self, wanted: str, device: torch.device, amp: str, compiled: bool) -> "_Fused | None":
+    def _fused(self, setting: str, device: torch.device, amp: str, compiled: bool) -> "_Fused | None":
         """What runs the operations of cells; None where modules do."""
         operations = [op for cell in self._cells for terms in cell.terms for op in terms.children()]
         served = any(halves_of(op) for op in operations)
         on_cpu = device.type == "cpu"
         usual = served and on_cpu and amp == "off" and not compiled
-        if not _takes(wanted, usual):
+        if not _takes(setting, usual):
             return None
-        if wanted == "auto":
+        if setting == "auto":
             return _Fused(LEAST, self.net)
         reason = ""
         if not served:
@@ -122,11 +122,11 @@ class Fast:
 
     def _tell(self) -> None:
         form = "channels_last" if self.channels_last else "contiguous"
-        fused = self._form.told() if self._form is not None else "none"
+        fused = self._form.counts() if self._form is not None else "none"
         compiled = "no" if self._run is self.net else "yes"
         log.info(
             "retraining in %s (channels_last=%s), separable convolutions fused: %s (fused=%s), compiled: %s",
-            *(form, self._told["channels_last"], fused, self._told["fused"], compiled),
+            *(form, self._settings["channels_last"], fused, self._settings["fused"], compiled),
         )
 
 
@@ -135,7 +135,7 @@ class _Fused:
 
     def __init__(self, least: int, net: nn.Module) -> None:
         self.least, self.ran, self.seen, self.why_not = least, 0, 0, ""
-        self._halves = {op: found for op in net.modules() if (found := halves_of(op))}
+        self._halves = {op: halves for op in net.modules() if (halves := halves_of(op))}
 
     def __call__(self, op: nn.Module, x: Tensor) -> Tensor:
         halves = self._halves.get(op)
@@ -151,7 +151,7 @@ class _Fused:
         self.ran += 1
         return run_fused(op, halves, x)
 
-    def told(self) -> str:
+    def counts(self) -> str:
         """How many were fused, and where none could be why."""
         return f"{self.ran} of {self.seen}" + (f" ({self.why_not})" if self.why_not else "")
 
@@ -175,8 +175,8 @@ class _Drop:
 
     def __call__(self, x: Tensor) -> Tensor:
         draws = torch.rand((x.shape[0],) + (1,) * (x.dim() - 1), device=x.device)
-        kept = draws < self.keep
-        return x * (kept / self.keep if self.module.scale_by_keep else kept).to(x.dtype)
+        stays = draws < self.keep
+        return x * (stays / self.keep if self.module.scale_by_keep else stays).to(x.dtype)
 
 
 def _why_not() -> str:
@@ -184,6 +184,6 @@ def _why_not() -> str:
     return host.why_not().partition("; executor=")[0]
 
 
-def _takes(wanted: str, usual: bool) -> bool:
+def _takes(setting: str, usual: bool) -> bool:
     """What a setting comes to; `usual` is what "auto" takes."""
-    return usual if wanted == "auto" else wanted == "on"
+    return usual if setting == "auto" else setting == "on"

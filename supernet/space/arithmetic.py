@@ -6,42 +6,43 @@ by name, with the way out.
 
 import operator
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias
 
 from torch import nn
 
 from ..errors import SupernetError
 
-__all__ = ["Arithmetic", "Derived", "Plain", "short"]
+__all__ = ["Arithmetic", "Derived", "Operand", "Plain", "short"]
 
 Plain = int | float | str
+Operand: TypeAlias = "int | float | Arithmetic"
 
 
 class Arithmetic:
     """+, -, * and // with numbers and other choices; everything that would need the value itself raises."""
 
-    def __add__(self, other: Any) -> "Derived":
+    def __add__(self, other: Operand) -> "Derived":
         return Derived(operator.add, self, other)
 
-    def __radd__(self, other: Any) -> "Derived":
+    def __radd__(self, other: Operand) -> "Derived":
         return Derived(operator.add, other, self)
 
-    def __sub__(self, other: Any) -> "Derived":
+    def __sub__(self, other: Operand) -> "Derived":
         return Derived(operator.sub, self, other)
 
-    def __rsub__(self, other: Any) -> "Derived":
+    def __rsub__(self, other: Operand) -> "Derived":
         return Derived(operator.sub, other, self)
 
-    def __mul__(self, other: Any) -> "Derived":
+    def __mul__(self, other: Operand) -> "Derived":
         return Derived(operator.mul, self, other)
 
-    def __rmul__(self, other: Any) -> "Derived":
+    def __rmul__(self, other: Operand) -> "Derived":
         return Derived(operator.mul, other, self)
 
-    def __floordiv__(self, other: Any) -> "Derived":
+    def __floordiv__(self, other: Operand) -> "Derived":
         return Derived(operator.floordiv, self, other)
 
-    def __rfloordiv__(self, other: Any) -> "Derived":
+    def __rfloordiv__(self, other: Operand) -> "Derived":
         return Derived(operator.floordiv, other, self)
 
     def __neg__(self) -> "Derived":
@@ -77,45 +78,45 @@ class Arithmetic:
     def __round__(self, digits: int | None = None) -> int:
         self._refuse("round()")
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: object) -> bool:
         self._refuse("<")
 
-    def __le__(self, other: Any) -> bool:
+    def __le__(self, other: object) -> bool:
         self._refuse("<=")
 
-    def __gt__(self, other: Any) -> bool:
+    def __gt__(self, other: object) -> bool:
         self._refuse(">")
 
-    def __ge__(self, other: Any) -> bool:
+    def __ge__(self, other: object) -> bool:
         self._refuse(">=")
 
-    def __mod__(self, other: Any) -> Any:
+    def __mod__(self, other: object) -> NoReturn:
         self._refuse("%")
 
     __rmod__ = __divmod__ = __rdivmod__ = __mod__
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: object) -> NoReturn:
         self._refuse("**")
 
     __rpow__ = __pow__
 
-    def __abs__(self) -> Any:
+    def __abs__(self) -> NoReturn:
         self._refuse("abs()")
 
     def __format__(self, form: str) -> str:
         return super().__format__(form) if not form else self._refuse(f"the format {form!r:.20}")
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: object) -> NoReturn:
         self._refuse("/, where // gives a whole number; / ")
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: object) -> NoReturn:
         self._refuse("/, where // gives a whole number; / ")
 
 
 class Derived(Arithmetic, nn.Module):
     """A value computed from others: `operation` of `operands`, each a number, a choice or derived itself."""
 
-    def __init__(self, operation: Callable[..., Any], *operands: Any) -> None:
+    def __init__(self, operation: Callable[..., Plain], *operands: Operand) -> None:
         super().__init__()
         for place, operand in enumerate(operands):
             if isinstance(operand, nn.Module):

@@ -23,7 +23,7 @@ from .value import ValueChoice, is_values
 __all__ = ["Choice", "Option", "weighed_sum"]
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # training, _parameters, hooks ...
-Option = nn.Module | Callable[[], nn.Module] | tuple[Any, ...] | Plain
+Option = nn.Module | Callable[[], nn.Module] | tuple[object, ...] | Plain
 
 
 class Choice(Undecided):
@@ -64,13 +64,13 @@ class Choice(Undecided):
                 raise SupernetError(f"Choice: option name {name!r} must be a non-empty string without '/' and '.'")
             if hasattr(nn.ModuleDict, name):
                 raise SupernetError(f"Choice: option name {name!r} is taken by torch's modules; give another")
-        super().__init__(list(named), share=share, k=k, mark=mark, default=default)  # type: ignore[arg-type]
+        super().__init__(list(named), share=share, k=k, mark=mark, default=default)
         self.options = nn.ModuleDict({name: _make(name, option) for name, option in named.items()})
         self.add: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor] = weighed_sum  # an executor may have its own
         _refuse_twins(self.options)
 
-    def forward(self, *inputs: Any, **named: Any) -> Tensor:
-        """Sum of p_i times the output of option i, over the options that run."""
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Sum of p_i times the output [...] of option i, over the options that run; all give one shape [...]."""
         options = list(self.options.values())
         running = self.running()
         outputs = []
@@ -86,12 +86,12 @@ class Choice(Undecided):
             raise SupernetError(
                 f"the options of a Choice must give one shape, not {got}; give them equal channels and padding"
             )
-        weights = [weight for _, weight in running]
-        return outputs[0] if weights[0] is None else self.add(weights, outputs)
+        weights = [weight for _, weight in running if weight is not None]
+        return self.add(weights, outputs) if weights else outputs[0]
 
 
 def weighed_sum(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
-    """sum_i weights[i] * outputs[i], with weights of no dimension and outputs of one shape."""
+    """sum_i weights[i] * outputs[i], with scalars for weights and outputs [...] of one shape, which the sum has too."""
     total = weights[0] * outputs[0]
     for weight, y in zip(weights[1:], outputs[1:], strict=True):
         total = torch.addcmul(total, weight, y)
@@ -99,24 +99,24 @@ def weighed_sum(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
 
 
 def _make(name: str, option: Option) -> nn.Module:
-    made: Any = option
+    module: object = option
     try:
         if isinstance(option, tuple) and option and callable(option[0]):
-            made = option[0](*option[1:])
+            module = option[0](*option[1:])
         elif callable(option) and not isinstance(option, nn.Module):
-            made = option()
+            module = option()
     except TypeError as error:
         raise SupernetError(f"Choice option {name!r} cannot be made with the arguments given: {error}") from None
-    if not isinstance(made, nn.Module):
+    if not isinstance(module, nn.Module):
         raise SupernetError(
-            f"Choice option {name!r} gives {type(made).__name__}; give a module, a callable without arguments that "
+            f"Choice option {name!r} gives {type(module).__name__}; give a module, a callable without arguments that "
             "makes one, or (class, arguments...)"
         )
-    return made
+    return module
 
 
 def _refuse_twins(options: nn.ModuleDict) -> None:
-    seen: dict[Any, str] = {}
+    seen: dict[object, str] = {}
     for name, option in options.items():
         form = _form(option)
         if form in seen:
@@ -127,7 +127,7 @@ def _refuse_twins(options: nn.ModuleDict) -> None:
         seen[form] = name
 
 
-def _form(module: nn.Module) -> Any:
+def _form(module: nn.Module) -> tuple[object, ...]:
     """What a module is, but for the values of its weights; of its children each tells its own part."""
     plain = tuple((k, v) for k, v in sorted(vars(module).items()) if k not in _OF_EVERY_MODULE)
     own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))

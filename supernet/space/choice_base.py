@@ -9,12 +9,12 @@ Undecided, a choice is handed mixing weights p [O] and a mask by the network tha
 # O options
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from ..errors import SupernetError, unknown
-from .arithmetic import Arithmetic
+from .arithmetic import Arithmetic, Plain
 
 __all__ = ["CHOICE_MARKS", "ChoiceMark", "Undecided"]
 
@@ -26,7 +26,7 @@ class Undecided(Arithmetic, nn.Module):
     """A decision among `names`, of which `k` are taken; `share` names it where it stands in several places."""
 
     def __init__(
-        self, names: Sequence[str], *, share: str | None, k: int, mark: ChoiceMark, default: str | None
+        self, names: Sequence[str], *, share: str | None, k: int, mark: ChoiceMark, default: Plain | None
     ) -> None:
         super().__init__()
         if mark not in CHOICE_MARKS:
@@ -42,9 +42,9 @@ class Undecided(Arithmetic, nn.Module):
         self._mixing: tuple[Tensor, tuple[bool, ...]] | None = None
 
     def extra_repr(self) -> str:
-        told = {"k": self.k, "share": self.share, "mark": self.mark}
+        settings = {"k": self.k, "share": self.share, "mark": self.mark}
         usual = {"k": 1, "share": None, "mark": "trainable"}
-        return ", ".join(f"{key}={value!r}" for key, value in told.items() if value != usual[key])
+        return ", ".join(f"{key}={value!r}" for key, value in settings.items() if value != usual[key])
 
     def mix(self, p: Tensor | None, mask: Sequence[bool] | Tensor = ()) -> None:
         """Set the mixing weights `p` of shape [O] and which options run; None leaves the choice undecided.
@@ -55,8 +55,8 @@ class Undecided(Arithmetic, nn.Module):
             p, mask = p * mask, (True,) * len(self.names)
         self._mixing = None if p is None else (p, tuple(mask))
 
-    def running(self) -> list[tuple[int, Any]]:
-        """(option, weight) of those that run; a fixed choice runs its default with the weight None, which is 1.
+    def running(self) -> list[tuple[int, Tensor | None]]:
+        """(option, scalar weight) of those that run; a fixed choice runs its default with the weight None, which is 1.
 
         Raises SupernetError where no weights were set, and where no option runs.
         """
@@ -68,7 +68,7 @@ class Undecided(Arithmetic, nn.Module):
                 "Supernet.discretize() returns"
             )
         p, mask = self._mixing
-        found = [(i, p[i]) for i, runs in enumerate(mask) if runs]
-        if not found:
+        running: list[tuple[int, Tensor | None]] = [(i, p[i]) for i, runs in enumerate(mask) if runs]
+        if not running:
             raise SupernetError(f"no option runs of {list(self.names)}")
-        return found
+        return running

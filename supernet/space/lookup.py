@@ -30,8 +30,8 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
             if not path.is_file():
                 raise GenotypeError(f"{reference} holds no genotype.json; is it the folder of a finished search?")
         if path.is_file():
-            genotype, kept = Genotype.load(path), kept_space(reference)
-            return genotype, f"{genotype.hash}-{kept.digest}" if kept else genotype.hash
+            genotype, file = Genotype.load(path), kept_space(reference)
+            return genotype, f"{genotype.hash}-{file.digest}" if file else genotype.hash
     except (OSError, ValueError) as error:  # a name too long for a path, or with a null byte
         if isinstance(error, SupernetError):
             raise
@@ -63,12 +63,12 @@ def find_space(reference: str | Path | Genotype, genotype: Genotype, allow: Sequ
     `allow` has the prefixes of import paths whose classes the file may name. Raises SupernetError where neither is
     there, or where the genotype is none of its points.
     """
-    kept = kept_space(reference)
-    if kept is None and genotype.space not in SPACES:
+    file = kept_space(reference)
+    if file is None and genotype.space not in SPACES:
         raise GenotypeError(
             f"space {genotype.space[:60]!r} is not registered, and there is no {SPACE_FILE} beside the genotype: give "
             "the folder of the search's run, or in Python space=Space(Net)"
         )
-    space = kept.space(allow) if kept else space_of(genotype)
+    space = file.space(allow) if file else space_of(genotype)
     space.validate(genotype)
     return space

@@ -7,7 +7,7 @@
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TypedDict
 
 from ..errors import GenotypeError, unknown
 from .decision import Value
@@ -22,6 +22,12 @@ _ALIASES = {
     "SDARTS_RS": "xiangning-chen/SmoothDARTS:c10_s5_random",
     "Beta_DARTS": "Sunshine-Ye/Beta-DARTS:genotype",
 }
+
+
+class _Entry(TypedDict):
+    names: list[str]
+    normal: list[str]
+    reduce: list[str]
 
 
 def published_names() -> list[str]:
@@ -53,9 +59,9 @@ def published(name: str) -> Genotype:
 
 
 @cache
-def _entries() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((files(__package__) / "published.json").read_text(encoding="utf-8"))
-    return found
+def _entries() -> list[_Entry]:
+    entries: list[_Entry] = json.loads((files(__package__) / "published.json").read_text(encoding="utf-8"))
+    return entries
 
 
 @cache
@@ -70,26 +76,26 @@ def _by_name() -> dict[str, list[int]]:
     return names | {alias: names[target] for alias, target in _ALIASES.items()}
 
 
-def _pairs(entry: dict[str, Any], kind: str) -> list[tuple[int, list[tuple[str, str]]]]:
+def _pairs(texts: list[str]) -> list[tuple[int, list[tuple[str, str]]]]:
     """(state number of the node, its two (operation, input) terms)"""
-    terms = [tuple(text.split(",")) for text in entry[kind]]
+    terms = [(op, source) for op, _, source in (text.partition(",") for text in texts)]
     return [(2 + i // 2, terms[i : i + 2]) for i in range(0, len(terms), 2)]
 
 
-def _darts(entry: dict[str, Any]) -> Genotype:
+def _darts(entry: _Entry) -> Genotype:
     decisions: dict[str, Value] = {}
-    for kind in ("normal", "reduce"):
-        for node, terms in _pairs(entry, kind):
+    for kind, texts in (("normal", entry["normal"]), ("reduce", entry["reduce"])):
+        for node, terms in _pairs(texts):
             path = f"{kind}/node{node}/inputs"
             decisions[path] = tuple(sorted(j for _, j in terms))
             decisions |= {f"{path}/{j}/op": op for op, j in terms}
     return get_space("darts").genotype(decisions)
 
 
-def _nasnet(entry: dict[str, Any]) -> Genotype:
+def _nasnet(entry: _Entry) -> Genotype:
     decisions: dict[str, Value] = {}
-    for kind in ("normal", "reduce"):
-        for node, terms in _pairs(entry, kind):
+    for kind, texts in (("normal", entry["normal"]), ("reduce", entry["reduce"])):
+        for node, terms in _pairs(texts):
             for side, (op, j) in zip(("left", "right"), terms, strict=True):
                 decisions |= {f"{kind}/node{node}/{side}/input": j, f"{kind}/node{node}/{side}/op": op}
     return get_space("nasnet").genotype(decisions)

@@ -10,7 +10,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from ..errors import GenotypeError, SupernetError, unknown
 from . import points
 from .decision import Decision, KOf, Value, walk
 from .genotype import JSON, Genotype
+from .table import Active, Strengths, Table
 from .written_form import WRITTEN_FORMS
 
 if TYPE_CHECKING:  # nothing here needs torch before `Space(Net)` does
@@ -26,34 +26,7 @@ if TYPE_CHECKING:  # nothing here needs torch before `Space(Net)` does
 
 __all__ = ["Active", "CanonicalRule", "Space", "Strengths", "Table"]
 
-Strengths = Mapping[str, Sequence[Sequence[float]]]  # table name -> [E][O]
-Active = dict[str, list[tuple[int, int]]]  # table name -> (row, column) of what a genotype runs
 CanonicalRule = Callable[[Mapping[str, Value]], str]  # decisions -> a text, equal for decisions of one network
-
-
-@dataclass(frozen=True)
-class Table:
-    """The relaxed view of one or more decisions: rows (edges) times columns (options), each row one distribution.
-
-    `exists` [E][O] tells which options a row has, where rows differ in that; None: all. `targets` [E] has for each row
-    the number of the node that its edge enters: rows of one target are added up there. None: rows are no edges.
-    """
-
-    name: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    exists: tuple[tuple[bool, ...], ...] | None = None
-    targets: tuple[int, ...] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(E, O)"""
-        return len(self.rows), len(self.columns)
-
-    @property
-    def mask(self) -> tuple[tuple[bool, ...], ...]:
-        """`exists` [E][O], written out."""
-        return self.exists or ((True,) * len(self.columns),) * len(self.rows)
 
 
 class Space:

@@ -107,29 +107,29 @@ class _Reader:
 
     def read(self, module: nn.Module, prefix: str, branch: Branch) -> list[_Node]:
         """The nodes below `module` that `branch` opens directly."""
-        found: list[_Node] = []
+        nodes: list[_Node] = []
         # A module's own values first, wherever they were set: its other children may use them.
         children = sorted(module.named_children(), key=lambda item: not isinstance(item[1], ValueChoice))
         for name, child in children:
             path = f"{prefix}{name}"
             if isinstance(child, Choice):
-                found += self._module_choice(child, path, branch)
+                nodes += self._module_choice(child, path, branch)
             elif isinstance(child, Repeat):
-                found += self._repeat(child, path, branch)
+                nodes += self._repeat(child, path, branch)
             else:
-                found += self._values(child, path, branch)
+                nodes += self._values(child, path, branch)
                 if not isinstance(child, ValueChoice | Derived):
-                    found += self.read(child, f"{path}/", branch)
-        return found
+                    nodes += self.read(child, f"{path}/", branch)
+        return nodes
 
     def _values(self, child: nn.Module, path: str, branch: Branch) -> list[_Node]:
         choices = choices_of(child)
         unnamed = [choice for choice in choices if choice not in self.met and choice.share is None]
-        found: list[_Node] = []
+        nodes: list[_Node] = []
         for choice in choices:
             name = path if len(unnamed) < 2 or choice not in unnamed else f"{path}/{unnamed.index(choice)}"
-            found += self._enter(choice, name, branch)
-        return found
+            nodes += self._enter(choice, name, branch)
+        return nodes
 
     def _module_choice(self, choice: Choice, path: str, branch: Branch) -> list[_Node]:
         if choice.mark == "fixed":
@@ -151,9 +151,11 @@ class _Reader:
             return []
         self._repeats.add(repeat)
         counts = [c for c in choices_of(repeat.count) if c.mark != "fixed"]
-        found = self._values(repeat.count, f"{path}/count", branch) if isinstance(repeat.count, nn.Module) else []
+        nodes: list[_Node] = []
+        if isinstance(repeat.count, Undecided | Derived):
+            nodes = self._values(repeat.count, f"{path}/count", branch)
         if not counts:
-            return found + [n for i, block in repeat.blocks() for n in self.read(_one(i, block), f"{path}/", branch)]
+            return nodes + [n for i, block in repeat.blocks() for n in self.read(_one(i, block), f"{path}/", branch)]
         if len(counts) > 1:
             raise SupernetError(f"the count of the Repeat at {path!r} depends on {len(counts)} choices; it may on one")
         node = self._nodes[counts[0]]
@@ -164,7 +166,7 @@ class _Reader:
             for at, name in enumerate(counts[0].names):
                 if value_of(repeat.count, {counts[0]: at}) > i:
                     node.opens.setdefault(name, []).extend(below)
-        return found
+        return nodes
 
     def _enter(self, choice: Undecided, path: str, branch: Branch) -> list[_Node]:
         """The new node of a choice that was not met before, or none."""

@@ -5,13 +5,13 @@ A value is decided where a layer of `supernet` uses it (Conv2d, Linear, Norm, Re
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from ..errors import SupernetError
-from .arithmetic import Arithmetic, Derived, Plain, short
+from .arithmetic import Arithmetic, Derived, Operand, Plain, short
 from .choice_base import ChoiceMark, Undecided
 
-__all__ = ["Arg", "Derived", "ValueChoice", "choices_of", "is_values", "rounded", "value_of"]
+__all__ = ["Arg", "Derived", "Size", "ValueChoice", "choices_of", "is_values", "rounded", "value_of"]
 
 MOST_VALUES = 1000  # as many options; a hostile range must not fill the memory
 
@@ -48,14 +48,23 @@ class ValueChoice(Undecided):
         self.range = options if isinstance(options, range) else None
 
     def extra_repr(self) -> str:
-        told = super().extra_repr()
-        return f"{list(self.values)}" + (f", {told}" if told else "")
+        settings = super().extra_repr()
+        return f"{list(self.values)}" + (f", {settings}" if settings else "")
 
 
-Arg = int | float | str | Undecided | Derived  # Undecided, since type checkers take Choice([3, 5]) for a Choice
+Arg: TypeAlias = Plain | Arithmetic  # an argument that may be undecided; type checkers take Choice([3, 5]) for a Choice
+Size: TypeAlias = int | Arithmetic  # a number of channels, features ... that may be undecided
 
 
-def rounded(value: Any, divisor: int = 8) -> Any:
+@overload
+def rounded(value: int | float, divisor: int = 8) -> int: ...
+
+
+@overload
+def rounded(value: Arithmetic, divisor: int = 8) -> Derived: ...
+
+
+def rounded(value: Operand, divisor: int = 8) -> int | Derived:
     """`value`, a number or a choice, to the nearest multiple of `divisor` that is not below it by more than a tenth.
 
     The rule by which MobileNets round their widths (https://arxiv.org/abs/1801.04381, the authors' code).
@@ -72,7 +81,7 @@ def _rounded(value: float, divisor: int) -> int:
     return near if near >= 0.9 * value else near + divisor
 
 
-def is_values(options: Any) -> bool:
+def is_values(options: object) -> bool:
     """Whether `options` are plain values, so that a Choice of them is one of values; nothing else may be among them."""
     if isinstance(options, range):
         return True
@@ -85,7 +94,7 @@ def is_values(options: Any) -> bool:
     return all(plain)
 
 
-def choices_of(arg: Any) -> tuple[ValueChoice, ...]:
+def choices_of(arg: object) -> tuple[ValueChoice, ...]:
     """The choices that `arg` depends on, each once, in the order in which they stand."""
     if isinstance(arg, ValueChoice):
         return (arg,)
@@ -94,7 +103,7 @@ def choices_of(arg: Any) -> tuple[ValueChoice, ...]:
     return ()
 
 
-def value_of(arg: Any, taken: Mapping[ValueChoice, int]) -> Any:
+def value_of(arg: Arg, taken: Mapping[ValueChoice, int]) -> Any:
     """The value of `arg` when each choice has taken the value of this index; raises SupernetError where it is wrong.
 
     Fixed choices are no decisions: they have their default, whether `taken` names them or not.

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import RetrainConfig
 from ..errors import SupernetError
-from ..files import slug
-from .stage import Label, Stage, run_rows, run_score
+from .stage import Label, Stage, folder_prefix, run_rows, run_score
 
 if TYPE_CHECKING:
     from ..runs.folder import RunFolder
@@ -34,12 +33,12 @@ def label(config: RetrainConfig) -> Label:
         )
     from ..space.lookup import find_genotype
 
-    return label_of(find_genotype(config.genotype)[1])
+    return label_of(config, find_genotype(config.genotype)[1])
 
 
-def label_of(genotype: str) -> Label:
+def label_of(config: RetrainConfig, genotype: str) -> Label:
     """`genotype` is its hash or its published name."""
-    return Label(genotype, f"retrain-{slug(genotype)}")
+    return Label(genotype, folder_prefix(config, "retrain", genotype))
 
 
 def overrides(words: Sequence[str]) -> list[str]:

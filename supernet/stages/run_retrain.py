@@ -13,7 +13,8 @@ from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
-from ..runs.folder import RunFolder, data_label
+from ..runs.folder import RunFolder
+from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
@@ -72,7 +73,7 @@ def run_retrain(
         _warn_of_other_data(config)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label_of(label), in_folder, ranks) as run:
+    with run_folder(config, "retrain", label_of(config, label), in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)

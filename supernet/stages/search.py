@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import SearchConfig
-from ..files import slug
-from .stage import Label, Stage, run_rows, run_score
+from .stage import Label, Stage, folder_prefix, run_rows, run_score
 
 if TYPE_CHECKING:
     from ..runs.folder import RunFolder
@@ -39,7 +38,7 @@ def label(config: SearchConfig) -> Label:
 
 def label_of(config: SearchConfig, space: str | None) -> Label:
     """`space` names a space that is not registered; None: the registered one of the settings."""
-    return Label(space, f"{slug(space or config.space.name)}-{slug(config.method.name)}")
+    return Label(space, folder_prefix(config, space or config.space.name, config.method.name))
 
 
 def overrides(words: Sequence[str]) -> list[str]:

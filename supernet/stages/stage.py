@@ -6,12 +6,16 @@ inside functions only: the help and most mistakes are answered before it is load
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+
+from ..files import slug
 
 if TYPE_CHECKING:
+    from ..config import RetrainConfig, SearchConfig
     from ..runs.folder import RunFolder
+    from ..runs.identity import RunSettings
 
-__all__ = ["Label", "Stage", "Words", "run_rows", "run_score"]
+__all__ = ["Label", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -22,8 +26,8 @@ SHOWN = ("val/", "test/", "genotype/skip_share")  # metrics of a result that are
 class Label(NamedTuple):
     """How a run is told apart from others of its stage, besides by its settings.
 
-    `text` stands in the run's identity for what the settings name by a path or not at all; `prefix` begins the name of
-    the run's folder.
+    `text` stands in the run's identity for what the settings name by a path or not at all. `prefix` begins the name of
+    the run's folder, where no name is set; the digest of the identity ends it.
     """
 
     text: str | None
@@ -82,7 +86,14 @@ class Stage(Generic[C, R]):
         from ..runs.folder import RunFolder
 
         label = self.label(config)
-        return RunFolder.find_finished(config, self.name, label.text, prefix=label.prefix)
+        return RunFolder.find_finished(cast("RunSettings", config), self.name, label.text, prefix=label.prefix)
+
+
+def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:
+    """The beginning of a folder's name: the words, the data set and the seed."""
+    from ..runs.names import data_label
+
+    return "-".join([*map(slug, words), slug(data_label(config.data)), f"s{config.seed}"])
 
 
 def run_rows(run: "RunFolder") -> dict[str, str]:

@@ -233,7 +233,7 @@ class BilevelStep:
         """(outputs [B, ...], targets [B, ...])"""
         inputs, targets = self.task.unpack(batch)
         with autocast(self.device, self.amp):
-            outputs = self.net(inputs, mixture)
+            outputs = self.net(inputs, mixture=mixture)
         return outputs.float() if outputs.dtype == torch.bfloat16 else outputs, targets
 
     def state_dict(self) -> dict[str, object]:

@@ -21,7 +21,7 @@ class Course:
 
     `ended` has the phases that are over with the number of epochs that they really took. `settings` are those that
     rollbacks changed, `operations` and `tables` what was frozen, `stopped` the genotype of a stop, `candidates` the
-    (genotype, metric) of each child of a branch.
+    (genotype, metric) of each child of a branch. `plan` has the phases as they were planned at first.
     """
 
     phases: list[Phase]
@@ -34,6 +34,10 @@ class Course:
     stopped: Genotype | None = None
     candidates: list[tuple[Genotype, float]] = field(default_factory=list)
     history: list[Ended] = field(default_factory=list)
+    plan: list[Phase] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.plan = self.plan or list(self.phases)
 
     @property
     def phase(self) -> Phase:
@@ -85,10 +89,19 @@ class Course:
         """The epochs of each phase: those that it took, or those that are planned."""
         return [*self.ended, *(phase.epochs for phase in self.phases[len(self.ended) :])]
 
+    def replan(self, plan: list[Phase]) -> None:
+        """Takes another plan, such as one of more epochs, where no verdict has changed the one there was."""
+        if self.phases != self.plan or self.number >= len(plan):
+            return
+        self.phases, self.plan = list(plan), list(plan)
+        if self.stopped is None and len(self.ended) > self.number and self.ended[-1] < self.phase.epochs:
+            self.ended.pop()  # what was the end is one no more
+
     def plain(self) -> dict[str, Any]:
         """As plain values; `course_from` reads them."""
         return {
             "phases": [phase.plain() for phase in self.phases],
+            "plan": [phase.plain() for phase in self.plan],
             "number": self.number,
             "ended": list(self.ended),
             "shift": self.shift,
@@ -106,6 +119,7 @@ class Course:
         read = Genotype.from_json
         return cls(
             phases=[phase_from(phase) for phase in values["phases"]],
+            plan=[phase_from(phase) for phase in values["plan"]],
             number=values["number"],
             ended=list(values["ended"]),
             shift=values["shift"],

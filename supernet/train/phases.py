@@ -287,6 +287,7 @@ class Phases:
         if "course" in state:
             before = self.course
             self.course = Course.of(state["course"])
+            self.course.replan(before.plan)
             self._past, self._parent = list(state.get("past", ())), state.get("parent")
             if self.course.number != before.number or self.course.settings != before.settings:
                 self._make()

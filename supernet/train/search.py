@@ -177,7 +177,7 @@ class SearchProgram(TrainingProgram):
 
     def measure(self, mixture: Mixture | None = None) -> dict[str, float]:
         """The task's metrics on the alphas' part, in evaluation mode, under `mixture` where one is given."""
-        net = self.net if mixture is None else lambda x: self.net(x, mixture)
+        net = self.net if mixture is None else lambda x: self.net(x, mixture=mixture)
         with autocast(self.device, self.config.amp):
             return evaluate(self.net, self.task, self.val, self.ranks, outputs=net)
 

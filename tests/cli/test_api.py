@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import supernet
-from supernet import cost
+from supernet import api, cost
+from supernet.config import SearchConfig
 from supernet.errors import SupernetError
 from supernet.runs.log import read_metrics
 from supernet.space import Space, get_space
@@ -150,6 +151,20 @@ def test_a_mistake_is_one_line(call: Any, named: str) -> None:
         call()
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_method_s_preset_may_set_anything_and_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = {"method": {"method": {"name": "mine"}, "alphas": {"lr": 0.125}, "network": {"partial": 4, "channels": 9}}}
+    searched: list[SearchConfig] = []
+    monkeypatch.setattr(api, "preset", lambda group, name: layers.get(group, {}))
+    monkeypatch.setattr(api, "run_search", lambda config, **_: searched.append(config))
+    supernet.search("darts", method="mine")
+    supernet.search("darts", method="mine", alphas={"lr": 0.5}, network={"channels": 2})
+    supernet.search("darts", method={"name": "other"})
+    first, second, third = searched
+    assert (first.method.name, first.alphas.lr, first.network) == ("mine", 0.125, {"partial": 4, "channels": 9})
+    assert (second.alphas.lr, second.network) == (0.5, {"partial": 4, "channels": 2})
+    assert (third.method.name, third.alphas.lr, third.network) == ("other", SearchConfig().alphas.lr, {})
 
 
 def test_a_run_of_other_options_is_another_run(tmp_path: Path) -> None:

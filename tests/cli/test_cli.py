@@ -81,6 +81,7 @@ def test_help_is_light(tmp_path: Path) -> None:
     """Counted in modules, not in milliseconds: a busy machine fails no test."""
     code = """
 import sys
+from supernet.cli import main
 assert main(["--help"]) == 0
 print({"torch", "timm", "hydra", "omegaconf", "numpy", "yaml"} & set(sys.modules))
 """
@@ -92,6 +93,7 @@ print({"torch", "timm", "hydra", "omegaconf", "numpy", "yaml"} & set(sys.modules
 def test_the_module_is_the_command_and_torch_waits_until_needed(tmp_path: Path) -> None:
     code = """
 import sys
+from supernet.cli import main
 assert main(["search", "--cfg", "job"]) == 0
 assert main(["retrain", "genotype=DARTS_V9"]) == 2
 print({"torch", "timm"} & set(sys.modules))

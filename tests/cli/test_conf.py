@@ -17,7 +17,7 @@ from supernet.config import DataConfig, MethodConfig, RecipeConfig, from_mapping
 from supernet.data import DATASETS
 from supernet.methods import Method
 from supernet.network.macro import macro_of
-from supernet.presets import preset, preset_names
+from supernet.presets import merged, preset, preset_names
 from supernet.space import SPACES, get_space
 from supernet.stages import STAGES
 
@@ -159,6 +159,28 @@ def test_names_in_the_files_are_registered() -> None:
         assert method.name == name
         Method(method)  # every part that it names is registered, and they go together
     assert all(settings("search", f"data={name}").data.name in DATASETS for name in options("data"))
+
+
+def test_a_method_may_set_anything_and_overrides_win(tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    text = (
+        "# @package _global_\nmethod: {name: mine, hypergradient: exact}\nalphas: {lr: 0.125}\nnetwork: {partial: 4}\n"
+    )
+    (tmp_path / "method" / "mine.yaml").write_text(text)
+    words = ["--config-dir", str(tmp_path), "method=mine"]
+    config = settings("search", *words)
+    assert (config.method.name, config.method.hypergradient, config.alphas.lr) == ("mine", "exact", 0.125)
+    assert config.network == settings("search").network | {"partial": 4}
+    assert config.alphas.beta1 == settings("search").alphas.beta1
+    config = settings("search", *words, "alphas.lr=0.5", "network.partial=2", "method.warmup_epochs=3")
+    assert (config.alphas.lr, config.network["partial"], config.method.warmup_epochs) == (0.5, 2, 3)
+
+
+def test_presets_are_merged_key_by_key() -> None:
+    assert merged({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 4}}, {"c": {}}) == {
+        "a": {"x": 1, "y": 4}, "b": 3, "c": {},
+    }  # fmt: skip
+    assert merged({"a": {"x": 1}}, {"a": 5}) == {"a": 5}
 
 
 def test_the_presets_of_darts_are_the_published_numbers() -> None:

@@ -60,6 +60,7 @@ def test_the_health_check_says_what_is_here_and_what_auto_takes(capsys: pytest.C
 def test_mistakes_and_the_help_do_not_wait_for_torch(tmp_path: Path) -> None:
     code = """
 import sys
+from supernet.cli import main
 assert main(["doctor", "--help"]) == 0
 assert main(["doctor", "memory", "bach=4"]) == 2
 print({"torch", "timm"} & set(sys.modules))

@@ -179,6 +179,7 @@ def test_a_genotype_needs_no_torch_and_no_hydra() -> None:
     published("DARTS_V2").save("cell.json")
     code = """
 import sys
+from supernet.cli import main
 assert main(["draw", "genotype=cell.json"]) == 0
 print({"torch", "timm", "hydra", "matplotlib.pyplot"} & set(sys.modules))
 """

@@ -11,7 +11,7 @@ import supernet
 from supernet import Genotype, Space, SupernetError
 from supernet.cli import main
 from supernet.config import SearchConfig, SpaceConfig
-from supernet.runs.folder import identity
+from supernet.runs.identity import identity
 from supernet.space.form import read_space, write_space
 from supernet.space.lookup import find_genotype, find_space
 from supernet.stages import STAGES

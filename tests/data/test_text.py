@@ -16,8 +16,8 @@ from supernet.config import DataConfig, RetrainConfig, SearchConfig, from_mappin
 from supernet.data import CountedLoader, EvalLoader, Splits, open_data, text
 from supernet.errors import ClosedSplitError, SupernetError
 from supernet.runs.checkpoint import Checkpoints
-from supernet.runs.folder import data_label
 from supernet.runs.log import read_metrics
+from supernet.runs.names import data_label
 from supernet.space import get_space
 from supernet.stages.run_retrain import run_retrain
 from supernet.stages.run_search import run_search

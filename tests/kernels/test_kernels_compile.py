@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from supernet.cuda_kernels import compile as compiling
 from supernet.cuda_kernels.code_cache import CodeCache, default_folder
-from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel, usage
-from supernet.cuda_kernels.launch import FOLDER, Kernel
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.compile import compile_kernel, usage
+from supernet.cuda_kernels.gpu.kernel import FOLDER, Kernel
 from supernet.errors import SupernetError
+from tests.support.kernel_checks import ARCHITECTURES, code_cache
 
-SOURCE = "node_mix.cu"
+SOURCE = "node_mix/node_mix.cu"
 SMALL = Kernel(SOURCE, "node_mix_bwd_finish<2, 16>")
 # Of a thread: with 256 threads a block and 65,536 registers, 80 let three blocks stand on a multiprocessor, 128 two.
 # Those of the other sources stand in the files of their own tests: ELSEWHERE.
@@ -28,7 +29,7 @@ CEILINGS = {
     "pool_pair_finish": 48,
     "pool_pair_bwd": 128,
 }
-ELSEWHERE = ("test_kernels_separable_forward", "test_kernels_separable_backward")
+ELSEWHERE = ("tests.kernels.test_kernels_separable_forward", "tests.kernels.test_kernels_separable_backward")
 ENTRY = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\(.*\)\s+)?(\w+)\(")
 
 
@@ -64,11 +65,9 @@ def hold_the_ceilings(kernel: Kernel, architecture: str, cache: CodeCache, above
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("shape", [(14, 16, "bf16", 8), (8, 16, "float", 4)], ids=str)
-def test_kernels_compile_within_their_registers(
-    shape: tuple[int, int, str, int], architecture: str, cache: CodeCache
-) -> None:
+def test_kernels_compile_within_their_registers(shape: tuple[int, int, str, int], architecture: str) -> None:
     for kernel in instances(*shape):
-        hold_the_ceilings(kernel, architecture, cache)
+        hold_the_ceilings(kernel, architecture, code_cache())
 
 
 @pytest.mark.long
@@ -87,7 +86,7 @@ def test_all_forms_compile_within_their_registers(storage: str, architecture: st
 def test_every_kernel_is_under_such_tests() -> None:
     """A kernel that no test compiles has no ceiling."""
     ceilings = set(CEILINGS).union(*(import_module(name).CEILINGS for name in ELSEWHERE))
-    texts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir() if path.suffix in (".cu", ".cuh")}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.cu*")}
     kernels = {name: ENTRY.findall(text) for name, text in texts.items()}
     assert all(text.count("__global__ void") == len(kernels[name]) for name, text in texts.items())
     assert all(kernels[name] for name in texts if name.endswith(".cu"))

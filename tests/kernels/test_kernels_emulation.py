@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.launch import THREADS, Kernel, Launch, pointer
+from supernet.cuda_kernels.addresses import pointer
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import THREADS, Launch
 from tests.support.emulation import ORDERS, Emulator
 
 RACY = str(Path(__file__).resolve().parents[1] / "support" / "racy.cu")
@@ -15,8 +17,8 @@ NAMES += [f"rounds<{barrier}, {distance}>" for barrier in ("true", "false") for 
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return Emulator([Kernel(RACY, name) for name in NAMES], tmp_path_factory.mktemp("racy"))
+def emulator() -> Emulator:
+    return Emulator([Kernel(RACY, name) for name in NAMES])
 
 
 def outputs(emulator: Emulator, name: str, blocks: int = 1) -> list[Tensor]:

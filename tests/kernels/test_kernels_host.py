@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from supernet.cuda_kernels import edge_group as edge
-from supernet.cuda_kernels import host, host_bodies
-from supernet.cuda_kernels import node_mix as mix
-from supernet.cuda_kernels import node_mix_shuffled as shuffled
-from supernet.cuda_kernels import pool_pair as pool
-from supernet.cuda_kernels import sep_second as second
+from supernet.cuda_kernels import host
+from supernet.cuda_kernels.node_mix import cpu as node_cpu
+from supernet.cuda_kernels.node_mix import mix, shuffled
+from supernet.cuda_kernels.pool_pair import pair as pool
+from supernet.cuda_kernels.separable import edge_group as edge
+from supernet.cuda_kernels.separable import sep_second as second
 
 EPS = 1e-5
 Body = Callable[..., Any]
@@ -115,6 +115,17 @@ def arguments(case: Case, constants: bool = True) -> dict[str, tuple[Any, ...]]:
     return calls
 
 
+OPERATORS: dict[str, Body] = {
+    "edge_group": edge.edge_group,
+    "edge_group_bwd": edge.edge_group_bwd,
+    "sep_second": second.sep_second,
+    "sep_second_bwd": second.sep_second_bwd,
+    "pool_pair": pool.pool_pair,
+    "pool_pair_bwd": pool.pool_pair_bwd,
+    "node_mix": mix.node_mix,
+    "node_mix_bwd_reduce": mix.node_mix_bwd_reduce,
+    "node_mix_shuffled": shuffled.node_mix_shuffled,
+}
 REFERENCES: dict[str, Body] = {
     "edge_group": edge.edge_group_reference,
     "edge_group_bwd": edge.edge_group_bwd_reference,
@@ -126,6 +137,16 @@ REFERENCES: dict[str, Body] = {
     "node_mix_bwd_reduce": mix.node_mix_reference_sums,
     "node_mix_shuffled": shuffled.node_mix_shuffled_reference,
 }
+
+
+def compiled(name: str) -> Body:
+    """The operator `name` with its compiled body."""
+
+    def body(*call: Any) -> Any:
+        with host.compiled():
+            return OPERATORS[name](*call)
+
+    return body
 
 
 def flat(found: Any, gate: Tensor | None = None) -> list[Tensor]:
@@ -147,7 +168,7 @@ def error(x: Tensor, exact: Tensor) -> float:
 
 def results(name: str, call: Any, case: Case, body: Body | None = None) -> list[Tensor]:
     gated = case.gate is not None and not name.startswith("pool")
-    return flat((body or getattr(host_bodies, name.split()[0]))(*call), torch.tensor(case.gate) if gated else None)
+    return flat((body or compiled(name.split()[0]))(*call), torch.tensor(case.gate) if gated else None)
 
 
 def agree(case: Case) -> None:
@@ -272,7 +293,7 @@ def test_of_equal_maxima_the_first_takes_the_gradient_and_of_several_nan_the_las
             *torch.zeros(2, 2, 20),
             stride,
         )
-        mine, stock = host_bodies.pool_pair_bwd(*call), pool.pool_pair_bwd_reference(*call)
+        mine, stock = compiled("pool_pair_bwd")(*call), pool.pool_pair_bwd_reference(*call)
         torch.testing.assert_close(mine, stock, rtol=1e-5, atol=1e-6)
 
 
@@ -283,8 +304,8 @@ def test_the_variance_of_large_means_keeps_its_digits() -> None:
     dw[0][:, :, 1, 1] = 1
     call = x, dw, pw, [1], 1, EPS
     for body, reference, taken in (
-        (host_bodies.edge_group, edge.edge_group_reference, call),
-        (host_bodies.pool_pair, pool.pool_pair_reference, (x, 1, EPS)),
+        (compiled("edge_group"), edge.edge_group_reference, call),
+        (compiled("pool_pair"), pool.pool_pair_reference, (x, 1, EPS)),
     ):
         mine, stock, exact = (f(*g)[2] for f, g in ((body, taken), (reference, taken), (reference, double(taken))))
         assert error(mine, exact) <= 2 * error(stock, exact) + 1e-6
@@ -301,4 +322,4 @@ def test_operators_take_them_where_they_are_switched_on() -> None:
             assert not host.serves(x)
         assert host.serves(x)
     assert not host.serves(x)
-    assert torch.equal(inside, host_bodies.node_mix([x], *torch.ones(3, 1, 4), torch.ones(1)))
+    assert torch.equal(inside, node_cpu.node_mix([x], *torch.ones(3, 1, 4), torch.ones(1)))

@@ -9,21 +9,23 @@ from pathlib import Path
 import pytest
 
 from supernet.cuda_kernels import host
+from supernet.cuda_kernels.host import build
 from supernet.errors import SupernetError
 
 SCRIPT = """
 import os, torch
-from supernet.cuda_kernels import host, host_bodies
+from supernet.cuda_kernels import host
+from supernet.cuda_kernels.pool_pair import cpu
 def omp():
     return {line.split()[-1] for line in open("/proc/self/maps") if "omp" in line.split()[-1].rsplit("/", 1)[-1]}
 before, tasks = omp(), lambda: len(os.listdir("/proc/self/task"))
 x = torch.randn(4, 16, 8, 8)
 host.library()
 torch.set_num_threads(1)
-host_bodies.pool_pair(x, 1, 1e-5)
+cpu.pool_pair(x, 1, 1e-5)
 alone = tasks()
 torch.set_num_threads(2)
-host_bodies.pool_pair(x, 1, 1e-5)
+cpu.pool_pair(x, 1, 1e-5)
 print(len(before), omp() == before, tasks() - alone)
 """
 
@@ -47,7 +49,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = tmp_path / "source"
     source.mkdir()
     (source / "small.cpp").write_text(SMALL, encoding="utf-8")
-    monkeypatch.setattr(host, "FOLDER", source)
+    monkeypatch.setattr(build, "FOLDER", source)
     monkeypatch.setenv("SUPERNET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "kernels"
 
@@ -55,7 +57,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_second_load_does_not_compile(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.library().answer() == 42
     [kept] = small.iterdir()
-    monkeypatch.setattr(host, "_compile", None)  # nothing to call
+    monkeypatch.setattr(build, "_compile", None)  # nothing to call
     assert host.load(host.compiler() or "", small).answer() == 42
     assert list(small.iterdir()) == [kept]
 
@@ -78,7 +80,7 @@ def test_a_damaged_library_is_compiled_again(
 
 def test_a_source_that_changes_is_another_library(small: Path) -> None:
     assert host.library().answer() == 42
-    (host.FOLDER / "small.cpp").write_text(SMALL.replace("42", "43"), encoding="utf-8")
+    (build.FOLDER / "small.cpp").write_text(SMALL.replace("42", "43"), encoding="utf-8")
     assert host.load(host.compiler() or "", small).answer() == 43
     assert len(list(small.iterdir())) == 2
 
@@ -105,7 +107,7 @@ def test_no_compiler_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_compiler_that_fails_is_quoted(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (host.FOLDER / "small.cpp").write_text("int x = nothing;\n", encoding="utf-8")
+    (build.FOLDER / "small.cpp").write_text("int x = nothing;\n", encoding="utf-8")
     said = host.why_not()
     assert "'nothing' was not declared" in said and "executor=torch" in said and "\n" not in said
     broken = tmp_path / "broken"
@@ -116,7 +118,7 @@ def test_a_compiler_that_fails_is_quoted(small: Path, tmp_path: Path, monkeypatc
 
 
 def test_compiling_is_said_once(small: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger=host.log.name):
+    with caplog.at_level(logging.INFO, logger=build.log.name):
         host.library()
         host.library()
     assert caplog.text.count("compiling the kernels' CPU bodies") == 1

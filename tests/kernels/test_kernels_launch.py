@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.cuda_kernels import compile as compiling
-from supernet.cuda_kernels import launch as launching
-from supernet.cuda_kernels.launch import Kernel, Launch, launch, pointer, table
-from supernet.cuda_kernels.node_mix import (
+from supernet.cuda_kernels.addresses import pointer, table
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu import launch as launching
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import Launch, launch
+from supernet.cuda_kernels.node_mix.mix import (
     node_mix,
     node_mix_bwd_reduce,
     node_mix_reference,
@@ -23,7 +25,7 @@ from supernet.cuda_kernels.node_mix import (
 from supernet.errors import SupernetError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-KERNEL = Kernel("node_mix.cu", "node_mix_bwd_finish<2, 16>")
+KERNEL = Kernel("node_mix/node_mix.cu", "node_mix_bwd_finish<2, 16>")
 
 
 class Driver:

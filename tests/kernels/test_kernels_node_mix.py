@@ -3,14 +3,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.geometry import Geometry, geometry
-from supernet.cuda_kernels.node_mix import (
+from supernet.cuda_kernels.gpu.geometry import Geometry, geometry
+from supernet.cuda_kernels.node_mix.mix import (
     forward_launches,
     node_mix,
     node_mix_bwd_reduce,
@@ -121,9 +120,9 @@ def launches(case: Case) -> Run:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+def emulator() -> Emulator:
     kernels = [launch.kernel for case in FEW for launch in launches(case)[0]]
-    return Emulator(kernels, tmp_path_factory.mktemp("few"))
+    return Emulator([*kernels, *(launch.kernel for launch in gated_and_shuffled()[0])])
 
 
 def check_emulated(emulator: Emulator, case: Case) -> None:
@@ -155,8 +154,8 @@ def test_the_kernels_equal_float64_in_every_order_of_threads(emulator: Emulator,
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
-    emulator = Emulator([launch.kernel for case in MANY for launch in launches(case)[0]], tmp_path)
+def test_the_kernels_equal_float64_for_many_shapes() -> None:
+    emulator = Emulator([launch.kernel for case in MANY for launch in launches(case)[0]])
     for case in MANY:
         check_emulated(emulator, case)
 
@@ -172,15 +171,15 @@ def geometry_of(case: Case) -> Geometry:
     return geometry(case.shape[1], [*z, g])
 
 
-def test_every_barrier_of_the_kernels_is_needed(tmp_path: Path) -> None:
-    """With a gate, and with the kernel of partial channels, which has a barrier of its own."""
+def gated_and_shuffled() -> Run:
+    """A node with a gate, and the kernel of partial channels, which has a barrier of its own."""
+    run, out, inputs_ = launches(Case((2, 40, 5, 5), 9, off=()))
+    other, shuffled, others = shuffled_launch(Shuffled((2, 8, 5, 5), 3, 1, 2))
+    return run + other, out | {"shuffled": shuffled["out"]}, (inputs_, others)
 
-    def prepare() -> Run:
-        run, out, kept = launches(Case((2, 40, 5, 5), 9, off=()))
-        other, shuffled, others = shuffled_launch(Shuffled((2, 8, 5, 5), 3, 1, 2))
-        return run + other, out | {"shuffled": shuffled["out"]}, (kept, others)
 
-    assert caught_barriers(prepare, tmp_path) == [False] + [True] * 8
+def test_every_barrier_of_the_kernels_is_needed(emulator: Emulator) -> None:
+    assert caught_barriers(emulator, gated_and_shuffled, ["node_mix/node_mix.cu"]) == [False] + [True] * 8
 
 
 @pytest.mark.parametrize("case", [FEW[1], FEW[0]], ids=str)

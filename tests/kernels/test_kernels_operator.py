@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.node_mix import (
+from supernet.cuda_kernels.node_mix.mix import (
     node_mix,
     node_mix_bwd_reduce,
     node_mix_reference,
@@ -215,8 +215,8 @@ def test_the_bindings_are_loaded_only_for_a_gpu() -> None:
     code = (
         "import sys; sys.modules['cuda'] = None; sys.modules['cuda.bindings'] = None\n"
         "import torch, supernet\n"
-        "from supernet.cuda_kernels.node_mix import node_mix\n"
-        "from supernet.cuda_kernels.compile import compiler_version\n"
+        "from supernet.cuda_kernels.node_mix.mix import node_mix\n"
+        "from supernet.cuda_kernels.gpu.compile import compiler_version\n"
         "one = torch.ones(1, 2); node_mix([torch.ones(1, 2, 3, 3)], one, one, one, torch.ones(1))\n"
         "try:\n    compiler_version()\nexcept ValueError as error:\n    print(type(error).__name__, error)\n"
     )

@@ -3,18 +3,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES
-from supernet.cuda_kernels.launch import Kernel
-from supernet.cuda_kernels.pool_pair import (
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.pool_pair.pair import (
     backward_launches,
     forward_launches,
     pool_pair,
@@ -26,8 +23,10 @@ from supernet.errors import SupernetError
 from tests.kernels.test_kernels_compile import hold_the_ceilings
 from tests.support.emulation import ORDERS, Emulator
 from tests.support.kernel_checks import (
+    ARCHITECTURES,
     Run,
     caught_barriers,
+    code_cache,
     holds,
     inside,
     padded,
@@ -79,6 +78,7 @@ FEW = [
     Case((5, 4, 33, 17), 1, 1, level=300.0),  # a large mean costs no digits
     Case((2, 2, 8, 8), 2, 1),  # more sums of a warp than of a thread
 ]
+TURNS = Case((2, 16, 17, 9), 1, 2)  # a block has several pixels
 
 
 def random_cases(number: int, seed: int) -> Iterator[Case]:
@@ -127,9 +127,8 @@ def launches(case: Case) -> Run:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    kernels = [launch.kernel for case in FEW for launch in launches(case)[0]]
-    return Emulator(kernels, tmp_path_factory.mktemp("few"))
+def emulator() -> Emulator:
+    return Emulator([launch.kernel for case in [*FEW, TURNS] for launch in launches(case)[0]])
 
 
 def check_emulated(emulator: Emulator, case: Case) -> None:
@@ -165,8 +164,8 @@ def test_the_kernels_equal_float64_in_every_order_of_threads(emulator: Emulator,
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
-    emulator = Emulator([launch.kernel for case in MANY for launch in launches(case)[0]], tmp_path)
+def test_the_kernels_equal_float64_for_many_shapes() -> None:
+    emulator = Emulator([launch.kernel for case in MANY for launch in launches(case)[0]])
     for case in MANY:
         check_emulated(emulator, case)
 
@@ -180,8 +179,8 @@ def test_the_stock_body_equals_float64(case: Case) -> None:
     check_values(case, pooled, statistics, dx)
 
 
-def test_every_barrier_of_the_kernels_is_needed(tmp_path: Path) -> None:
-    caught = caught_barriers(lambda: launches(Case((2, 16, 17, 9), 1, 2)), tmp_path)
+def test_every_barrier_of_the_kernels_is_needed(emulator: Emulator) -> None:
+    caught = caught_barriers(emulator, lambda: launches(TURNS), ["pool_pair/pool_pair.cu"])
     assert caught == [False] + [True] * 6
 
 
@@ -310,12 +309,8 @@ def test_mistakes_are_one_line() -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> CodeCache:
-    try:
-        compiling.compiler_version()
-    except SupernetError as error:
-        pytest.skip(str(error))
-    return CodeCache(tmp_path / "kernels")
+def cache() -> CodeCache:
+    return code_cache()
 
 
 def kernels(storage: str, gradients: int, channels: int, vector: int, stride: int) -> list[Kernel]:
@@ -324,7 +319,7 @@ def kernels(storage: str, gradients: int, channels: int, vector: int, stride: in
         f"pool_pair_finish<{channels}>",
         f"pool_pair_bwd<{storage}, {gradients}, {channels}, {vector}, {stride}>",
     ]
-    return [Kernel("pool_pair.cu", name) for name in names]
+    return [Kernel("pool_pair/pool_pair.cu", name) for name in names]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

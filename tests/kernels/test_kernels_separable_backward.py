@@ -3,31 +3,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
-from supernet.cuda_kernels import separable_backward as module
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel
-from supernet.cuda_kernels.edge_group import edge_group_bwd, edge_group_bwd_reference
-from supernet.cuda_kernels.launch import FOLDER, Kernel, Launch
-from supernet.cuda_kernels.sep_second import sep_second_bwd, sep_second_bwd_reference
-from supernet.cuda_kernels.separable_backward import (
+from supernet.cuda_kernels.gpu.compile import compile_kernel
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import Launch
+from supernet.cuda_kernels.separable import backward as module
+from supernet.cuda_kernels.separable.backward import (
     MOST_BRANCHES,
     SHARED,
+    SecondGradients,
     Shape,
     data_tile,
     edge_group_bwd_launches,
     sep_second_bwd_launches,
     weight_tile,
 )
-from supernet.errors import SupernetError
+from supernet.cuda_kernels.separable.branches import Branches, Norm, Upstream
+from supernet.cuda_kernels.separable.edge_group import edge_group_bwd, edge_group_bwd_reference
+from supernet.cuda_kernels.separable.sep_second import sep_second_bwd, sep_second_bwd_reference
 from tests.support.emulation import ORDERS, Emulator
-from tests.support.kernel_checks import error, holds, inside, padded, poisoned, run_all, same_kind, untouched_around
+from tests.support.kernel_checks import (
+    ARCHITECTURES,
+    Run,
+    caught_barriers,
+    code_cache,
+    error,
+    holds,
+    inside,
+    padded,
+    poisoned,
+    run_all,
+    same_kind,
+    untouched_around,
+)
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 BF16 = torch.bfloat16
@@ -35,7 +48,6 @@ DARTS = ((3, 1), (5, 1), (3, 2), (5, 2))
 PAIR = ((3, 1), (5, 1))
 EVERY = (*DARTS, (7, 1), (7, 2))
 EDGE, SECOND = ("dx", "ddw", "dpw"), ("d1", "coef1", "sum_d", "sum_dz", "ddw", "dpw")
-HEADERS = ("separable_weights.cuh", "separable_backward.cuh")  # those with barriers, each after what includes it
 Given = dict[str, list[Tensor]]
 
 
@@ -76,6 +88,10 @@ FEW = [
     Case((1, 32, 5, 9), PAIR, BF16, second=True),
     Case((3, 17, 4, 3), PAIR, second=True),
     Case((2, 16, 5, 5), PAIR, BF16, second=True, gate=(0.0, 1.0)),
+]
+TURNS = [
+    Case((2, 16, 9, 9), ((3, 1), (7, 2), (3, 1))),  # float: room for one buffer
+    Case((2, 24, 9, 9), PAIR, BF16, second=True),
 ]
 MANY = [
     Case((2, 32, 16, 16), DARTS, BF16),
@@ -147,8 +163,12 @@ def outputs(case: Case) -> Given:
 def launches(case: Case, given: Given, out: Given) -> list[Launch]:
     """What goes to the device."""
     single = [x if name in ("ddw", "dpw") else x[0] for name, x in out.items()]
-    function = sep_second_bwd_launches if case.second else edge_group_bwd_launches
-    return function(*arguments(case, given), *single)  # type: ignore[operator]
+    gate, add = (given["gate"] or [None])[0], (given["add"] or [None])[0]
+    branches = Branches(given["dw"], given["pw"], [d for _, d in case.filters], gate)
+    upstream = Upstream(given["g"], given["z"][0], given["coef"][0])
+    if case.second:
+        return sep_second_bwd_launches(given["x"], Norm(*given["norm"]), branches, upstream, SecondGradients(*single))
+    return edge_group_bwd_launches(given["x"][0], branches, case.stride, upstream, add, *single)
 
 
 def expected(case: Case, given: Given, dtype: torch.dtype) -> Given:
@@ -188,8 +208,8 @@ def kernels_of(cases: Sequence[Case]) -> list[Kernel]:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return Emulator(kernels_of(FEW), tmp_path_factory.mktemp("few"))
+def emulator() -> Emulator:
+    return Emulator(kernels_of([*FEW, *TURNS]))
 
 
 def check_emulated(emulator: Emulator, case: Case, orders: Sequence[int]) -> None:
@@ -212,52 +232,27 @@ def test_the_kernels_equal_float64_in_every_order_of_threads(emulator: Emulator,
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
-    emulator = Emulator(kernels_of(MANY), tmp_path)
+def test_the_kernels_equal_float64_for_many_shapes() -> None:
+    emulator = Emulator(kernels_of(MANY))
     for case in MANY:
         check_emulated(emulator, case, ORDERS[:3])
 
 
-def copies_without(kernels: Sequence[Kernel], folder: Path) -> list[list[Kernel]]:
-    """The kernels as they are, then without each of their barriers in turn, those of the headers too."""
-    text = kernels[0].path.read_text(encoding="utf-8")
-    for name in HEADERS:
-        header = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once", "")
-        text = text.replace(f'#include "{name}"', header)
-    pieces = text.replace('#include "device.cuh"', "").replace('#include "fragments.cuh"', "").split("__syncthreads();")
-    copies = ["__syncthreads();".join(pieces)]
-    for i in range(1, len(pieces)):
-        copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
-    source = folder / "copies.cu"
-    parts = ['#include "fragments.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
-    source.write_text("\n".join(parts), encoding="utf-8")
-    return [[Kernel(str(source), f"copy{i}::{kernel.name}") for kernel in kernels] for i in range(len(copies))]
-
-
-@pytest.mark.parametrize("case", [
-    Case((2, 16, 9, 9), ((3, 1), (7, 2), (3, 1))),  # float: room for one buffer
-    Case((2, 24, 9, 9), PAIR, BF16, second=True),
-], ids=["edge_group", "sep_second"])  # fmt: skip
+@pytest.mark.parametrize("case", TURNS, ids=["edge_group", "sep_second"])
 def test_every_barrier_of_the_kernels_is_needed_and_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
-    """Each barrier taken out in turn: some order of the threads then gives other values, or a thread misses one."""
+    """Each barrier left out in turn: some order of the threads then gives other values."""
     monkeypatch.setattr(module, "BLOCKS", 1)  # every block takes several tiles
-    copies = copies_without([one.kernel for one in launches(case, inputs(case), outputs(case))], tmp_path)
-    emulator = Emulator([kernel for copy in copies for kernel in copy], tmp_path)
+    check_values(case, *run(emulator, case))
 
-    def results(copy: list[Kernel], order: int) -> list[Tensor]:
+    def prepare() -> Run:
         given, out = inputs(case), outputs(case)
-        plain = launches(case, given, out)
-        run_all(emulator, [replace(one, kernel=kernel) for kernel, one in zip(copy, plain, strict=True)], order)
-        if copy is copies[0]:
-            check_values(case, given, out)
-        return [x for group in out.values() for x in group]
+        flat = {f"{name}[{i}]": x for name, group in out.items() for i, x in enumerate(group)}
+        return launches(case, given, out), flat, given
 
-    right = results(copies[0], 0)
-    caught = [any(not all(map(torch.equal, results(copy, order), right)) for order in ORDERS) for copy in copies]
-    assert caught == [False] + [True] * (len(copies) - 1)
-    assert len(copies) == (8 if case.second else 7)
+    sources = [prepare()[0][0].kernel.source, "separable/weights.cuh", "separable/backward.cuh"]
+    assert caught_barriers(emulator, prepare, sources) == [False] + [True] * (7 if case.second else 6)
 
 
 @pytest.mark.parametrize("case", [FEW[0], FEW[8]], ids=str)
@@ -297,12 +292,8 @@ WIDE = [Case((2, c, 33, 33), filters, dtype, stride, second)
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> CodeCache:
-    try:
-        compiling.compiler_version()
-    except SupernetError as error:
-        pytest.skip(str(error))
-    return CodeCache(tmp_path / "kernels")
+def cache() -> CodeCache:
+    return code_cache()
 
 
 def compiled(case: Case) -> list[Kernel]:
@@ -312,15 +303,13 @@ def compiled(case: Case) -> list[Kernel]:
         data = torch.empty((n, *case.out), dtype=case.dtype).movedim(-1, -3)
         x = torch.empty(case.shape, dtype=case.dtype)
         small = torch.empty((n, case.shape[1]))
+    branches, upstream = Branches(dw, dw, [d for _, d in case.filters]), Upstream(list(data), data, small)
     if case.second:
-        left = ([x] * n, *[small] * 4, dw, dw, list(data), data, small, True, None)
-        made = sep_second_bwd_launches(*left, data, small, small, small, dw, dw)
+        out = SecondGradients(data, small, small, small, dw, dw)
+        run = sep_second_bwd_launches([x] * n, Norm(*[small] * 4), branches, upstream, out)
     else:
-        dilation = [d for _, d in case.filters]
-        made = edge_group_bwd_launches(
-            x, dw, dw, dilation, case.stride, list(data), data, small, x, True, None, x, dw, dw
-        )
-    return [one.kernel for one in made]
+        run = edge_group_bwd_launches(x, branches, case.stride, upstream, x, x, dw, dw)
+    return [one.kernel for one in run]
 
 
 def hold_the_ceilings(kernel: Kernel, architecture: str, cache: CodeCache) -> None:
@@ -393,8 +382,9 @@ def test_the_room_between_two_passes_is_bounded(channels: int) -> None:
         x = torch.empty(case.shape, dtype=BF16)
         many, coef = ([dw] * 16, [pw] * 16), torch.empty(16, 3, channels)
         z = torch.empty((16, *case.out), dtype=BF16).movedim(-1, -3)
-        made = edge_group_bwd_launches(x, *many, [1] * 16, 1, [x] * 16, z, coef, None, True, None, x, *many)
-    assert made[-1].holds[0].nbytes <= 32 << 20
+        upstream = Upstream([x] * 16, z, coef)
+        run = edge_group_bwd_launches(x, Branches(*many, [1] * 16), 1, upstream, None, x, *many)
+    assert run[-1].holds[0].nbytes <= 32 << 20
 
 
 @pytest.mark.parametrize("case", [FEW[3], FEW[8]], ids=str)

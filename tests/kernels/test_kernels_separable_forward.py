@@ -3,19 +3,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.cuda_kernels import compile as compiling
-from supernet.cuda_kernels import separable_forward as module
 from supernet.cuda_kernels.code_cache import CodeCache
-from supernet.cuda_kernels.compile import ARCHITECTURES, compile_kernel
-from supernet.cuda_kernels.launch import FOLDER, Kernel, Launch
-from supernet.cuda_kernels.separable_forward import (
+from supernet.cuda_kernels.gpu.compile import compile_kernel
+from supernet.cuda_kernels.gpu.kernel import Kernel
+from supernet.cuda_kernels.gpu.launch import Launch
+from supernet.cuda_kernels.separable import forward as module
+from supernet.cuda_kernels.separable.branches import Branches, Outputs
+from supernet.cuda_kernels.separable.forward import (
     MOST_BRANCHES,
     SHARED,
     edge_group_launches,
@@ -26,6 +26,7 @@ from supernet.cuda_kernels.separable_forward import (
 )
 from supernet.errors import SupernetError
 from tests.support.emulation import ORDERS, Emulator
+from tests.support.kernel_checks import ARCHITECTURES, Run, caught_barriers, code_cache
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 BF16 = torch.bfloat16
@@ -67,6 +68,7 @@ FEW = [
     Case((2, 16, 5, 5), (*DARTS, (3, 1)), BF16, gate=(1.0, 0.0, 0.5, 1.0, 0.0)),
     Case((2, 16, 5, 5), PAIR, BF16, second=True, gate=(0.0, 1.0)),
 ]
+TURNS = [Case((1, 20, 19, 9), PAIR, BF16, second=second) for second in (False, True)]
 MANY = [
     Case((2, 32, 16, 16), DARTS, BF16),
     Case((2, 64, 8, 8), DARTS * 2, BF16),
@@ -120,11 +122,10 @@ def outputs(case: Case) -> dict[str, Tensor]:
 
 def launches(case: Case, given: dict[str, list[Tensor]], out: dict[str, Tensor]) -> list[Launch]:
     gate = given["gate"][0] if given["gate"] else None
+    branches = Branches(given["dw"], given["pw"], [d for _, d in case.filters], gate)
     if case.second:
-        return sep_second_launches(given["x"], *given["norm"], given["dw"], given["pw"], EPS, gate, *out.values())
-    dilation = [d for _, d in case.filters]
-    x, dw, pw = given["x"][0], given["dw"], given["pw"]
-    return edge_group_launches(x, dw, pw, dilation, case.stride, EPS, gate, *out.values())
+        return sep_second_launches(given["x"], given["norm"], branches, EPS, Outputs(**out))
+    return edge_group_launches(given["x"][0], branches, case.stride, EPS, Outputs(**out))
 
 
 def expected(case: Case, given: dict[str, list[Tensor]], dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
@@ -176,9 +177,9 @@ def run(emulator: Emulator, case: Case, order: int = 0) -> tuple[dict[str, list[
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    kernels = [one.kernel for case in FEW for one in launches(case, inputs(case), outputs(case))]
-    return Emulator(kernels, tmp_path_factory.mktemp("few"))
+def emulator() -> Emulator:
+    cases = [*FEW, *TURNS]
+    return Emulator([one.kernel for case in cases for one in launches(case, inputs(case), outputs(case))])
 
 
 def check_emulated(emulator: Emulator, case: Case, orders: Sequence[int]) -> None:
@@ -201,9 +202,8 @@ def test_the_kernels_equal_float64_in_every_order_of_threads(emulator: Emulator,
 
 
 @pytest.mark.parametrize("case", [FEW[0], replace(FEW[4], shape=(5, 64, 5, 4))], ids=str)
-def test_the_number_of_blocks_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+def test_the_number_of_blocks_changes_no_bit(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     """A block then takes several tiles, one after another."""
-    emulator = Emulator([one.kernel for one in launches(case, inputs(case), outputs(case))], tmp_path)
     _, usual = run(emulator, case)
     monkeypatch.setattr(module, "BLOCKS", 1)
     first = launches(case, inputs(case), outputs(case))[0]
@@ -215,54 +215,30 @@ def test_the_number_of_blocks_changes_no_bit(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_kernels_equal_float64_for_many_shapes(tmp_path: Path) -> None:
+def test_the_kernels_equal_float64_for_many_shapes() -> None:
     kernels = [one.kernel for case in MANY for one in launches(case, inputs(case), outputs(case))]
-    emulator = Emulator(kernels, tmp_path)
+    emulator = Emulator(kernels)
     for case in MANY:
         check_emulated(emulator, case, ORDERS[:2])
 
 
-def spliced(path: Path) -> str:
-    """A kernel's text with the text of the headers that hold its barriers, so that both can be changed."""
-    text = path.read_text(encoding="utf-8")
-    for name in ("separable_forward.cuh", "separable.cuh"):
-        header = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once", "")
-        text = text.replace(f'#include "{name}"', header)
-    return text
-
-
-@pytest.mark.parametrize("second", [False, True], ids=["edge_group", "sep_second"])
+@pytest.mark.parametrize("case", TURNS, ids=["edge_group", "sep_second"])
 def test_every_barrier_of_the_kernels_is_needed_and_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: bool
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
-    """Each barrier taken out in turn: some order of the threads then gives other values."""
+    """Each barrier left out in turn: some order of the threads then gives other values."""
     monkeypatch.setattr(module, "BLOCKS", 1)  # every block takes several tiles
-    case = Case((1, 20, 19, 9), PAIR, BF16, second=second)
-    plain = launches(case, inputs(case), outputs(case))
-    pieces = spliced(plain[0].kernel.path).replace('#include "matrix.cuh"', "").split("__syncthreads();")
-    copies = ["__syncthreads();".join(pieces)]
-    for i in range(1, len(pieces)):
-        copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
-    source = tmp_path / "copies.cu"
-    parts = ['#include "matrix.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
-    source.write_text("\n".join(parts), encoding="utf-8")
-    names = [[Kernel(str(source), f"copy{i}::{one.kernel.name}") for one in plain] for i in range(len(copies))]
-    emulator = Emulator([kernel for copy in names for kernel in copy], tmp_path)
 
-    def results(copy: list[Kernel], order: int) -> dict[str, Tensor]:
+    def prepare() -> Run:
         given, out = inputs(case), outputs(case)
-        for kernel, one in zip(copy, poisoned(launches(case, given, out)), strict=True):
-            emulator.run(replace(one, kernel=kernel), order)
-        return out
+        return launches(case, given, out), out, given
 
-    right = results(names[0], 0)
-    assert all(x.isfinite().all() for x in right.values())
-    caught = [
-        any(not torch.equal(x, right[name]) for order in ORDERS for name, x in results(copy, order).items())
-        for copy in names
-    ]
-    assert caught == [False] + [True] * (len(copies) - 1)
-    assert len(copies) == 6 + second
+    run, out, _inputs = prepare()
+    for one in poisoned(run):
+        emulator.run(one)
+    assert all(x.isfinite().all() for x in out.values())
+    sources = [run[0].kernel.source, "separable/forward.cuh", "separable/tile.cuh"]
+    assert caught_barriers(emulator, prepare, sources) == [False] + [True] * (5 + case.second)
 
 
 def test_a_large_mean_costs_the_variance_no_digits(emulator: Emulator) -> None:
@@ -316,12 +292,8 @@ WIDE = [Case((2, c, 9, 9), filters, dtype, second=second) for c in (5, 17, 136)
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> CodeCache:
-    try:
-        compiling.compiler_version()
-    except SupernetError as error:
-        pytest.skip(str(error))
-    return CodeCache(tmp_path / "kernels")
+def cache() -> CodeCache:
+    return code_cache()
 
 
 def kernels_of(cases: Sequence[Case]) -> list[Kernel]:
@@ -333,12 +305,12 @@ def kernels_of(cases: Sequence[Case]) -> list[Kernel]:
         z = x.new_empty(room).permute(0, 1, 4, 2, 3)
         small = [torch.empty(len(case.filters), case.shape[1], device="meta")] * 3
         dw = [torch.empty((case.shape[1], 1, size, size), device="meta") for size, _ in case.filters]
-        dilation = [d for _, d in case.filters]
+        branches, out = Branches(dw, dw, [d for _, d in case.filters]), Outputs(z, *small)
         if case.second:
-            made = sep_second_launches(given, *small, dw, dw, EPS, None, z, *small)
+            run = sep_second_launches(given, small, branches, EPS, out)
         else:
-            made = edge_group_launches(x, dw, dw, dilation, case.stride, EPS, None, z, *small)
-        found += [one.kernel for one in made]
+            run = edge_group_launches(x, branches, case.stride, EPS, out)
+        found += [one.kernel for one in run]
     return list(dict.fromkeys(found))
 
 
@@ -418,8 +390,8 @@ def test_what_has_no_kernel_is_refused_by_name() -> None:
 @needs_gpu
 @pytest.mark.parametrize("case", [*FEW, *MANY, *(replace(case, gate=None) for case in USUAL)], ids=str)
 def test_on_a_gpu_the_operators_equal_float64_and_bits_repeat(case: Case) -> None:
-    from supernet.cuda_kernels.edge_group import edge_group
-    from supernet.cuda_kernels.sep_second import sep_second
+    from supernet.cuda_kernels.separable.edge_group import edge_group
+    from supernet.cuda_kernels.separable.sep_second import sep_second
 
     given = {name: [x.cuda() for x in values] for name, values in inputs(case).items()}
     gate = given["gate"][0] if given["gate"] else None

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.cuda_kernels.edge_group import edge_group, edge_group_bwd
-from supernet.cuda_kernels.sep_second import sep_second, sep_second_bwd
-from supernet.cuda_kernels.separable import norm_coefficients
+from supernet.cuda_kernels.normalisation import norm_coefficients
+from supernet.cuda_kernels.separable.edge_group import edge_group, edge_group_bwd
+from supernet.cuda_kernels.separable.sep_second import sep_second, sep_second_bwd
 from supernet.errors import SupernetError
 
 EPS = 1e-5

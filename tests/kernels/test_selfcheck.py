@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.cuda_kernels import compile as compiling
 from supernet.cuda_kernels import selfcheck
-from supernet.cuda_kernels.launch import Launch
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.launch import Launch
 from supernet.cuda_kernels.selfcheck import CASES, CHECKED, faults, main, unproven
 from supernet.errors import SupernetError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 FAULT = "node_mix (9, 16, 17, 15) torch.float32: off by 1.00e+00"
 SMALL = {  # what bounds the grids
-    "node_mix": ("BLOCKS", "PARTIALS"),
-    "node_mix_shuffled": ("BLOCKS",),
-    "pool_pair": ("PARTIALS",),
-    "separable_forward": ("BLOCKS",),
-    "separable_backward": ("BLOCKS",),
+    "node_mix.mix": ("BLOCKS", "PARTIALS"),
+    "node_mix.shuffled": ("BLOCKS",),
+    "pool_pair.pair": ("PARTIALS",),
+    "separable.forward": ("BLOCKS",),
+    "separable.backward": ("BLOCKS",),
 }
-LAUNCHING = ("node_mix", "node_mix_shuffled", "pool_pair", "edge_group", "sep_second")
+LAUNCHING = ("node_mix.mix", "node_mix.shuffled", "pool_pair.pair", "separable.edge_group", "separable.sep_second")
 SEVERAL = {
     "edge_group_bwd_weights",
     "edge_group_fwd",
@@ -155,12 +155,12 @@ def test_right_kernels_have_no_fault_and_wrong_ones_are_named(
             monkeypatch.setattr(module(name), constant, getattr(module(name), constant))
     assert main(["cpu"]) == 0
     assert capsys.readouterr().out.splitlines() == ["no fault", CHECKED]
-    right = module("node_mix").node_mix
+    right = module("node_mix.mix").node_mix
 
     def wrong(z: list[torch.Tensor], *rest: Any) -> torch.Tensor:
         return right(z, *rest) + (z[0].dtype != torch.float64)
 
-    monkeypatch.setattr(module("node_mix"), "node_mix", wrong)
+    monkeypatch.setattr(module("node_mix.mix"), "node_mix", wrong)
     found = faults(CPU)
     assert len(found) == 2 * len(CASES) and all(line.startswith("node_mix") and "off by" in line for line in found)
 

@@ -211,7 +211,7 @@ def test_the_script_of_kernels(
     for row in result["results"]:
         assert min(row["seconds"], row["eager_seconds"], row["bytes"], row["share_of_copy"]) > 0
         assert row["registers"] is None or (row["registers"] > 8 and row["kernels"])
-    good = cases._find("node_mix", "node_mix")
+    good = cases._find("node_mix.mix", "node_mix")
     monkeypatch.setattr(cases, "_find", lambda *_: lambda *inputs: 1.001 * good(*inputs))
     assert kernels.main([*tiny[:-1]]) == 1
     assert capsys.readouterr().out.count("wrong, so not timed: output 0") == 6

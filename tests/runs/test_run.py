@@ -14,7 +14,9 @@ import torch
 from supernet import files
 from supernet.config import DataConfig, RetrainConfig, RunConfig, SearchConfig, WeightConfig
 from supernet.errors import SupernetError
-from supernet.runs.folder import RunFolder, data_label, identity
+from supernet.runs.folder import RunFolder
+from supernet.runs.identity import identity
+from supernet.runs.names import data_label
 from supernet.runtime.device import autocast, available, pick, seed_everything, versions
 
 FREE = {
@@ -58,6 +60,8 @@ def _other(path: str, value: Any) -> Any:
         return value + 3 if isinstance(value, int) else value / 2 if value else 0.125
     if isinstance(value, dict):
         return value | {"other": 1}
+    if isinstance(value, list):
+        return [*value, "other"]
     return "other" if value is None or isinstance(value, str) else pytest.fail(f"no other value for {path}")
 
 
@@ -116,19 +120,19 @@ def test_data_named_by_a_path() -> None:
 
 def test_the_same_command_finds_its_folder(tmp_path: Path) -> None:
     config = SearchConfig(seed=7, run=RunConfig(root=str(tmp_path)))
-    run = RunFolder.open(config, "search", prefix="darts-darts")
+    run = RunFolder.open(config, "search", prefix="darts-darts-digits-s7")
     digest = identity(config, "search")[1]
     assert run.path.name == f"darts-darts-digits-s7-{digest}"
     stored = json.loads((run.path / "config.json").read_text())
     assert stored["config"] == dataclasses.asdict(config) and stored["hash"] == digest
-    again = RunFolder.open(dataclasses.replace(config, device="cpu"), "search", prefix="darts-darts")
+    again = RunFolder.open(dataclasses.replace(config, device="cpu"), "search", prefix="darts-darts-digits-s7")
     assert again.path == run.path
     noted = json.loads((run.path / "version.json").read_text())
     assert noted["torch"] == str(torch.__version__) and noted["resumed"] == []
     retrain = RetrainConfig(genotype=str(run.genotype_path), run=config.run)
     label = "0123456789abcdef"
-    named = RunFolder.open(retrain, "retrain", label, prefix=f"retrain-{label}").path.name
-    assert named.startswith("retrain-0123456789abcdef-dig")
+    named = RunFolder.open(retrain, "retrain", label, prefix=f"retrain-{label}-digits-s0").path.name
+    assert named.startswith("retrain-0123456789abcdef-digits-s0-")
 
 
 def test_other_versions_are_noted_on_resume(tmp_path: Path) -> None:

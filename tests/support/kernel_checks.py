@@ -1,18 +1,24 @@
 """What tests of kernels share: tensors amid poison, the bound on errors, kernels that lack one of their barriers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from supernet.cuda_kernels.launch import Kernel, Launch
-from tests.support.emulation import ORDERS, Emulator
+from supernet.cuda_kernels.code_cache import CodeCache
+from supernet.cuda_kernels.gpu import compile as compiling
+from supernet.cuda_kernels.gpu.kernel import FOLDER
+from supernet.cuda_kernels.gpu.launch import Launch
+from supernet.errors import SupernetError
+from tests.support.emulation import BUILD, ORDERS, Emulator
 
 __all__ = [
+    "ARCHITECTURES",
     "caught_barriers",
+    "code_cache",
     "error",
     "holds",
     "inside",
@@ -82,29 +88,50 @@ def run_all(emulator: Emulator, launches: Sequence[Launch], order: int = 0, tens
         emulator.run(one, order, tensors)
 
 
-def caught_barriers(prepare: Callable[[], Run], folder: Path) -> list[bool]:
-    """For each barrier in the source of the launches: taken out, does some order of the threads give other values?
+def barriers(sources: Sequence[str]) -> list[tuple[Path, int]]:
+    """File and line of every barrier in `sources`, which lie below the folder of the kernels."""
+    places = []
+    for path in (FOLDER / source for source in sources):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            assert line.count("__syncthreads") <= 1
+            places += [(path, number)] * line.count("__syncthreads();")
+    return places
 
-    The first answer is for the source as it is.
+
+def caught_barriers(emulator: Emulator, prepare: Callable[[], Run], sources: Sequence[str]) -> list[bool]:
+    """For each barrier in `sources`: left out, does some order of the threads give other values?
+
+    The first answer is for the sources as they are. `emulator` has the kernels of all launches.
     """
-    run, _, _kept = prepare()
-    pieces = run[0].kernel.path.read_text(encoding="utf-8").split("__syncthreads();")
-    copies = ["__syncthreads();".join(pieces)]
-    for i in range(1, len(pieces)):
-        copies.append("__syncthreads();".join(pieces[:i]) + ";" + "__syncthreads();".join(pieces[i:]))
-    source = folder / "copies.cu"
-    parts = ['#include "device.cuh"', *(f"namespace copy{i} {{\n{copy}\n}}" for i, copy in enumerate(copies))]
-    source.write_text("\n".join(parts), encoding="utf-8")
-    names = [[Kernel(str(source), f"copy{i}::{one.kernel.name}") for one in run] for i in range(len(copies))]
-    emulator = Emulator([kernel for copy in names for kernel in copy], folder)
 
-    def results(copy: list[Kernel], order: int) -> dict[str, Tensor]:
-        run, out, _kept = prepare()
-        run_all(emulator, [replace(one, kernel=kernel) for kernel, one in zip(copy, run, strict=True)], order)
+    def results(order: int) -> dict[str, Tensor]:
+        run, out, _inputs = prepare()
+        run_all(emulator, run, order)
         return out
 
-    right = results(names[0], 0)
-    return [
-        any(not torch.equal(x, right[name]) for order in ORDERS for name, x in results(copy, order).items())
-        for copy in names
-    ]
+    right = results(0)
+
+    def differs(order: int) -> bool:
+        return any(not torch.equal(x, right[name]) for name, x in results(order).items())
+
+    caught = []
+    for place in [None, *barriers(sources)]:
+        with emulator.without(place):
+            caught.append(any(map(differs, ORDERS)))
+    return caught
+
+
+def code_cache() -> CodeCache:
+    """Compiled kernels of this checkout, for all tests and runs; the test is skipped where there is no compiler."""
+    try:
+        compiling.compiler_version()
+    except SupernetError as error:
+        pytest.skip(str(error))
+    return CodeCache(BUILD / "kernels")
+
+
+# The least, the most common and the newest; the others are near one of them and have their turn with the long tests.
+ARCHITECTURES = [
+    pytest.param(name, marks=[] if name in ("sm_80", "sm_90", "sm_120") else [pytest.mark.long])
+    for name in compiling.ARCHITECTURES
+]

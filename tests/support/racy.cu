@@ -1,5 +1,5 @@
 // Kernels that are wrong on purpose, each in one way that the emulation must catch. One block of THREADS threads.
-#include "device.cuh"
+#include "gpu/device.cuh"
 
 // out[i] = x[THREADS - 1 - i] by way of shared memory: right with the barrier, a race without.
 template <bool BARRIER> __global__ void turn(const float* x, float* out) {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ...cuda_kernels.node_mix_shuffled import node_mix_shuffled, shuffle, unshuffle
-from ...cuda_kernels.separable import channels_last
+from ...cuda_kernels.node_mix.shuffled import node_mix_shuffled, shuffle, unshuffle
+from ...cuda_kernels.tensors import channels_last
 from ..partial_channels import bypass
 from .inner_graphs import InnerGraph
 from .node_sum import MOST_TERMS, mix

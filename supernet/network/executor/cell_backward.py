@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...cuda_kernels.edge_group import edge_group_bwd
-from ...cuda_kernels.node_mix import node_mix
-from ...cuda_kernels.pool_pair import pool_pair, pool_pair_bwd
-from ...cuda_kernels.sep_second import sep_second_bwd
-from ...cuda_kernels.separable import channels_last
+from ...cuda_kernels.node_mix.mix import node_mix
+from ...cuda_kernels.pool_pair.pair import pool_pair, pool_pair_bwd
+from ...cuda_kernels.separable.edge_group import edge_group_bwd
+from ...cuda_kernels.separable.sep_second import sep_second_bwd
+from ...cuda_kernels.tensors import channels_last
 from .cell_forward import EPS
 from .layout import AVERAGE, ITSELF, MAXIMUM, Layout, Share, Source, filters
 from .node_sum import unmix

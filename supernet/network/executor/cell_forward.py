@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...cuda_kernels.edge_group import edge_group
-from ...cuda_kernels.pool_pair import pool_pair
-from ...cuda_kernels.sep_second import sep_second
-from ...cuda_kernels.separable import channels_last, pixels
+from ...cuda_kernels.pool_pair.pair import pool_pair
+from ...cuda_kernels.separable.edge_group import edge_group
+from ...cuda_kernels.separable.sep_second import sep_second
+from ...cuda_kernels.tensors import channels_last, pixels
 from ..partial_channels import take
 from .bypasses import Bypasses
 from .inner_graphs import InnerGraph

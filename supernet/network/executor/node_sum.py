@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ...cuda_kernels.node_mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
+from ...cuda_kernels.node_mix.mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
 
 __all__ = ["MOST_TERMS", "mix", "unmix"]
 

@@ -9,7 +9,7 @@ backward were measured 2 to 5 times faster on the CPU.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -109,10 +109,11 @@ class _Source:
         self.whole, self.x = whole, take(whole, k)
         self._bypass: dict[int, Tensor] = {}
         self._relu: Tensor | None = None
-        self._pooled: dict[Any, Tensor] = {}
-        self._normed: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
+        self._pooled: dict[tuple[object, ...], Tensor] = {}
+        self._normed: dict[tuple[object, ...], tuple[Tensor, Tensor, Tensor]] = {}
 
     def apply(self, op: nn.Module) -> Tensor:
+        """The output [B, C, H', W'] of an operation."""
         if isinstance(op, PreActivated):
             if self._relu is None:
                 self._relu = F.relu(self.x)
@@ -124,6 +125,7 @@ class _Source:
         return op(self.x)
 
     def bypass(self, stride: int) -> Tensor:
+        """The state at the size of the output of an edge of this stride."""
         if stride not in self._bypass:
             self._bypass[stride] = bypass(self.whole, stride)
         return self._bypass[stride]
@@ -160,14 +162,15 @@ _POOL_SETTINGS = (
 )  # fmt: skip
 
 
-def _form(pool: nn.Module) -> Any:
+def _form(pool: nn.Module) -> tuple[object, ...]:
     """What two poolings must have in common to compute the same: candidates of one's own may use any window."""
     return type(pool), *(getattr(pool, name, None) for name in _POOL_SETTINGS)
 
 
 def weighted_sum(p: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """sum_t p[t] * outputs[t] for `p` of shape [T] and outputs of one shape [B, C, H, W], in one pass."""
-    return cast(Tensor, _WeightedSum.apply(p, *outputs))
+    total: Tensor = _WeightedSum.apply(p, *outputs)
+    return total
 
 
 class _WeightedSum(torch.autograd.Function):
@@ -197,7 +200,7 @@ class _WeightedSum(torch.autograd.Function):
         p, *outputs = ctx.saved_tensors
         dp = torch.stack([_inner(g, y) for y in outputs]).to(p.dtype) if outputs else None
         # Plain numbers are the quicker factors; a backward that is differentiated itself needs p, and so does a device.
-        factors: Any = p if torch.is_grad_enabled() or p.device.type != "cpu" else p.tolist()
+        factors: Tensor | list[float] = p if torch.is_grad_enabled() or p.device.type != "cpu" else p.tolist()
         return dp, *(g * factors[t] if needs else None for t, needs in enumerate(ctx.needs_input_grad[1:]))
 
 

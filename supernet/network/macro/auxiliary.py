@@ -32,6 +32,7 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, num_classes] of a feature map [B, C, H, W]."""
         x = F.relu(x)
         fits = min(x.shape[-2:]) >= self.smallest
         x = self.pool(x) if fits else F.adaptive_avg_pool2d(x, 2)

@@ -6,8 +6,9 @@ The cells at L//3 and 2L//3 halve the resolution and double the channels. Each c
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import SupernetError, unknown
@@ -19,6 +20,7 @@ from ..executor import Executor
 from ..mixture import Mixture
 from .auxiliary import AuxiliaryHead
 from .cells import CellBody, require_cells
+from .frame import Fixture, Frame, Shape, Site, head
 from .registry import MACROS, Macro
 from .stems import CifarStem, ImageNetStem, make_stem
 
@@ -32,15 +34,15 @@ def plans(stem: CifarStem | ImageNetStem, channels: int, layers: int, width: Map
     """Where each of the L cells stands; `width` is the number of states that the output of each cell kind joins."""
     if channels < 1 or layers < 1:
         raise SupernetError(f"network channels={channels} and layers={layers} must both be 1 or more")
-    found = []
+    steps = []
     c_inputs, reduction_prev = stem.out_channels, stem.reduction_prev
     for layer in range(layers):
         reduction = layer in (layers // 3, 2 * layers // 3)
         kind = "reduce" if reduction else "normal"
         channels *= 2 if reduction else 1
-        found.append(CellPlan(kind, c_inputs, channels, reduction, reduction_prev))
+        steps.append(CellPlan(kind, c_inputs, channels, reduction, reduction_prev))
         c_inputs, reduction_prev = (c_inputs[1], width[kind] * channels), reduction
-    return found
+    return steps
 
 
 class DartsBody(CellBody):
@@ -144,7 +146,7 @@ class DartsNetwork(CellClassifier):
         self.auxiliary = AuxiliaryHead(tap, num_classes, imagenet=stem == "imagenet") if auxiliary else None
 
     def _states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(output of the last cell, output of the cell that the auxiliary head reads)"""
+        """The outputs [B, C, H', W'] of the last cell and of the one that the auxiliary head reads."""
         s0, s1 = self.stem(x)
         tapped = s1
         for i, cell in enumerate(self.cells):
@@ -153,13 +155,38 @@ class DartsNetwork(CellClassifier):
         return s1, tapped
 
     def forward_features(self, x: Tensor) -> Tensor:
+        """[B, in_chans, H, W] to the last feature map [B, num_features, H', W']."""
         return self._states(x)[0]
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B, num_classes]; in training mode with an auxiliary head the pair (logits, auxiliary logits)."""
         last, tapped = self._states(x)
         logits = self.forward_head(last)
         return (logits, self.auxiliary(tapped)) if self.auxiliary is not None and self.training else logits
 
 
-MACROS.register("darts")(Macro(DartsBody, DartsNetwork))
+def frame(
+    shape: Shape, joined: Mapping[str, int], /, *,
+    channels: int, layers: int, num_classes: int, stem: str, stem_multiplier: int, auxiliary: bool, drop_rate: float,
+    global_pool: str, pool_bn: bool, affine: bool, **_: object,
+) -> Frame:  # fmt: skip
+    """What stands around the cells of a `DartsNetwork`, see frame.py."""
+    make = partial(make_stem, stem, shape[1], channels, stem_multiplier)
+    with torch.device("meta"), torch.no_grad():
+        front = make().eval()
+        states = [tuple(state.shape) for state in front(torch.empty(shape))]
+    sites: list[Site] = []
+    for plan in plans(front, channels, layers, joined):
+        sites.append(Site(plan, tuple(states)))
+        states = [states[1], sites[-1].output(joined[plan.kind])]
+    name = f"stem {stem} to {channels} times {stem_multiplier}"
+    fixtures = [Fixture(name, shape, make), head(states[1], num_classes, global_pool, drop_rate)]
+    if auxiliary:
+        tap = sites[2 * layers // 3]
+        tapped = tap.output(joined[tap.plan.kind])
+        second = partial(AuxiliaryHead, tapped[1], num_classes, imagenet=stem == "imagenet")
+        fixtures.append(Fixture(f"auxiliary {stem} to {num_classes}", tapped, second, runs=False))
+    return Frame(tuple(fixtures), tuple(sites), affine, pool_bn)
+
+
+MACROS.register("darts")(Macro(DartsBody, DartsNetwork, frame))

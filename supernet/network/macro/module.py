@@ -146,7 +146,8 @@ class _Sum(nn.Module):
         super().__init__()
         self.options = nn.ModuleList(options)
 
-    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """The sum [B, ...] of what the options make of the same inputs."""
         outputs = [option(*inputs, **named) for option in self.options]
         return sum(outputs[1:], outputs[0])
 
@@ -160,56 +161,56 @@ def _decided(net: nn.Module, space: Space, genotype: Genotype, *, fresh: bool) -
     """`net` itself; `fresh` draws the weights of undecided layers anew, as their decided sizes ask for."""
     active = space.active(genotype)
     holder = nn.ModuleDict({"net": net})
-    taken = {choice: [column for _, column in active[site]] for site, choice in all_choices(net)}
-    _Decider(taken, fresh).replace(holder)
+    columns = {choice: [column for _, column in active[site]] for site, choice in all_choices(net)}
+    _Decider(columns, fresh).replace(holder)
     return holder["net"]
 
 
 class _Decider:
     """Replaces what is undecided; one module that stands in two places becomes the same in both."""
 
-    def __init__(self, taken: dict[Undecided, list[int]], fresh: bool) -> None:
-        self.taken, self.fresh = taken, fresh
-        self._values = {c: columns[0] for c, columns in taken.items() if isinstance(c, ValueChoice) and columns}
-        self._made: dict[nn.Module, Any] = {}
+    def __init__(self, columns: dict[Undecided, list[int]], fresh: bool) -> None:
+        self.columns, self.fresh = columns, fresh
+        self._values = {c: its[0] for c, its in columns.items() if isinstance(c, ValueChoice) and its}
+        self._replacements: dict[nn.Module, object] = {}
 
     def replace(self, module: nn.Module) -> None:
         """Replace the children of `module`, their children too."""
         for name, child in list(module._modules.items()):  # named_children() would give such a module once only
             if child is None:
                 continue
-            if child not in self._made:
-                self._made[child] = child  # before its children: a module may stand inside itself
-                self._made[child] = self._decided(child)
-            made = self._made[child]
-            if made is child:
+            if child not in self._replacements:
+                self._replacements[child] = child  # before its children: a module may stand inside itself
+                self._replacements[child] = self._replacement(child)
+            replacement = self._replacements[child]
+            if replacement is child:
                 continue
-            if not isinstance(made, nn.Module):  # a value that a module keeps as its attribute
+            if not isinstance(replacement, nn.Module):  # a value that a module keeps as its attribute
                 del module._modules[name]
-            setattr(module, name, made)
+            setattr(module, name, replacement)
 
-    def _decided(self, child: nn.Module) -> Any:
+    def _replacement(self, child: nn.Module) -> object:
         if isinstance(child, ValueChoice | Derived):
             return value_of(child, self._values)
         if isinstance(child, Elastic):
-            made = child.plain(self._values, fresh=self.fresh)
+            layer = child.plain(self._values, fresh=self.fresh)
             if isinstance(child, Repeat):
-                self.replace(made)
-            return made
+                self.replace(layer)
+            return layer
         if isinstance(child, Choice):
             return self._options(child)
         self.replace(child)
         return child
 
     def _options(self, choice: Choice) -> nn.Module:
-        columns = [choice.default] if choice.mark == "fixed" else self.taken[choice]
+        columns = [choice.default] if choice.mark == "fixed" else self.columns[choice]
         holder = nn.ModuleDict({choice.names[column]: choice.options[choice.names[column]] for column in columns})
         self.replace(holder)
-        taken = list(holder.values())
-        return taken[0] if len(taken) == 1 else _Sum(taken)
+        options = list(holder.values())
+        return options[0] if len(options) == 1 else _Sum(options)
 
 
-def _network(space: Space, arguments: dict[str, Any]) -> nn.Module:
+def _network(space: Space, arguments: Mapping[str, Any]) -> nn.Module:
     if space.factory is None:
         raise TypeError("the space was not made from a network")
     return space.factory(**arguments)
@@ -220,8 +221,8 @@ def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
 
 
 def _of(space: Space) -> Macro:
-    """Both, with the network's own keyword arguments for those that a caller may give."""
-    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2))
+    """Both networks of one space; the arguments of its own network are those that a caller may set."""
+    return Macro(_with_arguments(ModuleBody, space, 2), _with_arguments(_build, space, 2), frame=None)
 
 
 def _with_arguments(function: Callable[..., _Network], space: Space, positional: int) -> Callable[..., _Network]:
@@ -232,7 +233,7 @@ def _with_arguments(function: Callable[..., _Network], space: Space, positional:
     free = [p for p in own if p.kind in kinds and p.default is not p.empty and p.name not in bound]
     names = [inspect.Parameter(f"_{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(positional)]
 
-    def with_arguments(*first: Any, **arguments: Any) -> _Network:
+    def with_arguments(*first: object, **arguments: object) -> _Network:
         return function(*first, **arguments)
 
     keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in free]
@@ -240,4 +241,4 @@ def _with_arguments(function: Callable[..., _Network], space: Space, positional:
     return with_arguments
 
 
-MACROS.register("module")(Macro(ModuleBody, _build, _of))
+MACROS.register("module")(Macro(ModuleBody, _build, frame=None, of=_of))

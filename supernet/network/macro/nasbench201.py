@@ -6,8 +6,8 @@ The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside avera
 """
 # B batch, C channels, H height, W width
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ from ..cell_classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..mixture import Mixture
 from .cells import CellBody, require_cells
+from .frame import Fixture, Frame, Shape, Site, halved, head
 from .registry import MACROS, Macro
 
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
@@ -40,10 +41,12 @@ class ResidualReduction(nn.Module):
         self.shortcut = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, 2C, ceil(H / 2), ceil(W / 2)]"""
         return self.shortcut(x) + self.conv_b(self.conv_a(x))
 
 
 def make_stem(in_chans: int, channels: int) -> nn.Sequential:
+    """In front of the first cell."""
     return nn.Sequential(nn.Conv2d(in_chans, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
 
@@ -56,15 +59,17 @@ def plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
     """The cells in order; None stands for a residual reduction."""
     if channels < 1 or cells_per_stage < 1:
         raise SupernetError(f"network channels={channels} and cells_per_stage={cells_per_stage} must both be 1 or more")
-    found: list[CellPlan | None] = []
+    steps: list[CellPlan | None] = []
     for stage in range(STAGES):
         c = channels * 2**stage
-        found += [None] if stage else []
-        found += [CellPlan("cell", (c,), c, preprocess=False)] * cells_per_stage
-    return found
+        steps += [None] if stage else []
+        steps += [CellPlan("cell", (c,), c, preprocess=False)] * cells_per_stage
+    return steps
 
 
-def _layers(steps: Sequence[CellPlan | None], channels: int, make_cell: Any) -> nn.ModuleList:
+def _layers(
+    steps: Sequence[CellPlan | None], channels: int, make_cell: Callable[[CellPlan], nn.Module]
+) -> nn.ModuleList:
     layers = nn.ModuleList()
     for plan in steps:
         if plan is None:
@@ -96,8 +101,11 @@ class NasBench201Body(CellBody):
         space = require_cells(space, "nasbench201", KINDS, inputs=1)
         steps = plans(channels, cells_per_stage)
         self.stem = make_stem(in_chans, channels)
-        norms = {"affine": affine, "pool_bn": False}
-        self.cells = _layers(steps, channels, lambda plan: MixedCell(space, plan, **norms, partial=partial))
+
+        def mixed(plan: CellPlan) -> MixedCell:
+            return MixedCell(space, plan, affine=affine, pool_bn=False, partial=partial)
+
+        self.cells = _layers(steps, channels, mixed)
         self.sites = tuple("cell" for plan in steps if plan)
         self.last = make_last(channels * 4)
         self.classifier = linear_head(channels * 4, num_classes)
@@ -146,10 +154,31 @@ class NasBench201Network(CellClassifier):
         ]
 
     def forward_features(self, x: Tensor) -> Tensor:
+        """[B, in_chans, H, W] to the last feature map [B, 4C, H / 4, W / 4]."""
         x = self.stem(x)
         for layer in self.cells:
             x = self.run_cell(layer, x)
         return self.last(x)
 
 
-MACROS.register("nasbench201")(Macro(NasBench201Body, NasBench201Network))
+def frame(
+    shape: Shape, joined: Mapping[str, int], /, *,
+    channels: int, cells_per_stage: int, num_classes: int, drop_rate: float, global_pool: str, affine: bool,
+    **_: object,
+) -> Frame:  # fmt: skip
+    """What stands around the cells of a `NasBench201Network`, see frame.py."""
+    fixtures = [Fixture(f"stem nasbench201 to {channels}", shape, partial(make_stem, shape[1], channels))]
+    sites, state = [], (shape[0], channels, *shape[2:])
+    for plan in plans(channels, cells_per_stage):
+        if plan is not None:
+            sites.append(Site(plan, (state,)))
+            continue
+        c = state[1]
+        fixtures.append(Fixture(f"residual reduction {c}", state, partial(ResidualReduction, c, 2 * c)))
+        state = (shape[0], 2 * c, *halved(state[2:]))
+    fixtures.append(Fixture(f"norm and relu {state[1]}", state, partial(make_last, state[1])))
+    fixtures.append(head(state, num_classes, global_pool, drop_rate))
+    return Frame(tuple(fixtures), tuple(sites), affine, pool_bn=False)
+
+
+MACROS.register("nasbench201")(Macro(NasBench201Body, NasBench201Network, frame))

@@ -132,4 +132,5 @@ class RecurrentNetwork(_Characters):
         return self.decode(self.cell(self.embed(x)))
 
 
-MACROS.register("darts_rnn")(Macro(RecurrentBody, RecurrentNetwork))
+# No frame: all time steps run one cell, and no input of images has the shapes of its states.
+MACROS.register("darts_rnn")(Macro(RecurrentBody, RecurrentNetwork, frame=None))

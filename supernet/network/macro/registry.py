@@ -9,16 +9,22 @@ from ...errors import SupernetError
 from ...registry import Registry
 from ...space.space import Space
 from ..body import Body
+from .frame import FrameOf
 
 __all__ = ["MACROS", "Body", "Macro", "macro_of"]
 
 
 @dataclass(frozen=True)
 class Macro:
-    """Both networks of a macro structure; their keyword arguments are checked against these functions' signatures."""
+    """Both networks of a macro structure; their keyword arguments are checked against these functions' signatures.
+
+    `frame` says what stands around the cells, so that costs are known without building networks. A structure without
+    cells has None: single networks are then counted as a whole, and a user's own relaxed network by its modules.
+    """
 
     relaxed: Callable[..., Body]  # (space, executor, **arguments)
     discrete: Callable[..., nn.Module]  # (space, genotype, **arguments) -> plain network
+    frame: FrameOf | None
     of: "Callable[[Space], Macro] | None" = None  # both for one space, where their arguments differ from space to space
 
 

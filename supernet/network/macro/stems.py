@@ -28,6 +28,7 @@ class CifarStem(nn.Module):
         self.stem = nn.Sequential(*_conv(in_chans, multiplier * channels, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both inputs of the first cell, [B, multiplier * C, H, W] of images [B, in_chans, H, W]."""
         s = self.stem(x)
         return s, s
 
@@ -46,6 +47,7 @@ class ImageNetStem(nn.Module):
         self.stem1 = nn.Sequential(nn.ReLU(inplace=False), *_conv(channels, channels, 2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H / 4, W / 4] and [B, C, H / 8, W / 8] of images [B, in_chans, H, W]."""
         s0 = self.stem0(x)
         return s0, self.stem1(s0)
 

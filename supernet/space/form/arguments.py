@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import nn
 
@@ -17,15 +16,15 @@ __all__ = ["check_sizes", "layer_arguments"]
 LARGEST_SIZE = 65_536  # of a channel, a kernel ...
 
 
-def layer_arguments(layer: Callable[..., Any], given: Any, scope: Scope, where: str) -> dict[str, Any]:
+def layer_arguments(layer: Callable[..., nn.Module], node: object, scope: Scope, where: str) -> dict[str, object]:
     """Keyword arguments for `layer`; a value that is no mapping is its first argument."""
     parameters = inspect.signature(layer).parameters
     first = next(iter(parameters))
-    if given is None:
-        given = {}
-    elif not isinstance(given, Mapping) or any(head in given for head in VALUES):
-        given = {first: given}
-    own = fields(given, where, parameters)
+    if node is None:
+        node = {}
+    elif not isinstance(node, Mapping) or any(head in node for head in VALUES):
+        node = {first: node}
+    own = fields(node, where, parameters)
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in own]
     if missing:
         raise FormError(f"{where} lacks the argument {missing[0]!r}")
@@ -40,7 +39,7 @@ def check_sizes(layer: nn.Module, where: str) -> None:
                 raise FormError(f"{where}.{key}: {value} must lie in 1..{LARGEST_SIZE:,}")
 
 
-def _argument(key: str, node: Any, default: Any, scope: Scope, where: str) -> Any:
+def _argument(key: str, node: object, default: object, scope: Scope, where: str) -> object:
     texts = key in TEXTS
     value = read_value(node, scope, where, texts)
     if isinstance(default, bool):
@@ -50,8 +49,8 @@ def _argument(key: str, node: Any, default: Any, scope: Scope, where: str) -> An
     else:
         fits = is_number(value) or (value is None and default is None)
     if not fits:
-        wanted = "true or false" if isinstance(default, bool) else "a text" if texts else "a number"
-        raise FormError(f"{where}: {brief(value)} must be {wanted}")
+        allowed = "true or false" if isinstance(default, bool) else "a text" if texts else "a number"
+        raise FormError(f"{where}: {brief(value)} must be {allowed}")
     if isinstance(value, int | float) and abs(value) > LARGEST_SIZE:
         raise FormError(f"{where}: {brief(value)} is beyond {LARGEST_SIZE:,}")
     return value

@@ -6,20 +6,19 @@ nothing. What is built is bounded: in parts, in how deep they stand in one anoth
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
 from ...errors import SupernetError, unknown
-from ...ops import OPERATIONS, operation
 from ..choice import Choice
 from ..layers import Repeat
 from ..value import ValueChoice, choices_of
 from .arguments import check_sizes, layer_arguments
 from .classes import find_class
-from .fields import FormError, brief, fields, items, name, one_of, text, whole
-from .modules import LAYERS, POOLS, Chain, Gate, Parallel, Residual, Tokens
+from .fields import FormError, brief, fields, items, mapping, name, one_of, text, whole
+from .leaves import LEAVES, Own
+from .modules import LAYERS, Chain, Gate, Parallel, Residual
 from .scope import Scope
 from .values import is_number, read_value, settings_of
 
@@ -66,20 +65,20 @@ class Builder:
         self._parts = self._weights = self._nested = 0
         self._places = 1
 
-    def network(self, body: Any, where: str) -> nn.Module:
+    def network(self, body: object, where: str) -> nn.Module:
         """The whole network; named values become its attributes."""
         own = {"seq": body} if isinstance(body, list) else body
-        chain = isinstance(own, Mapping) and "seq" in own and "let" not in own
-        if chain:
-            fields(own, where, {"seq", "residual"})
-            parts = self._all(own["seq"], self.scope, f"{where}.seq")
+        residual: object = False
+        if isinstance(own, Mapping) and "seq" in own and "let" not in own:
+            own = fields(own, where, {"seq", "residual"})
+            parts, residual = self._all(own["seq"], self.scope, f"{where}.seq"), own.get("residual", False)
         else:
             parts = {"body": self.part(body, self.scope, where)}
         if unused := self.scope.unused():
             raise FormError(f"{self.scope.where}.let.{unused[0]} is not used anywhere")
-        return _chain(parts, self.scope, chain and own.get("residual", False), where)
+        return _chain(parts, self.scope, residual, where)
 
-    def part(self, node: Any, scope: Scope, where: str) -> nn.Module:
+    def part(self, node: object, scope: Scope, where: str) -> nn.Module:
         """The module that `node` describes."""
         self._parts += 1
         if self._parts > MOST_PARTS:
@@ -92,42 +91,44 @@ class Builder:
         if len(heads) > 1:
             raise FormError(f"{where}: a part is one of {' and '.join(heads)}, not more of them")
         if not heads:
-            given = next(iter(node), "") if isinstance(node, Mapping) else node
-            raise FormError(f"{where}: {unknown('part', given, HEADS)}")
+            key = next(iter(node), "") if isinstance(node, Mapping) else node
+            raise FormError(f"{where}: {unknown('part', key, HEADS)}")
         own = fields(node, where, {heads[0], *HEADS[heads[0]]})
         self._nested += 1
         try:
-            made = self._make(heads[0], own, scope, f"{where}.{heads[0]}")
+            module = self._make(heads[0], own, scope, f"{where}.{heads[0]}")
         except RecursionError:
             raise FormError(f"{where}: parts stand in one another too deep") from None
         self._nested -= 1
-        return made
+        return module
 
-    def _make(self, head: str, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _make(self, head: str, own: Own, scope: Scope, where: str) -> nn.Module:
         if head in LAYERS:
             return self._counted(self._layer(head, own[head], scope, where), where)
+        if head in LEAVES:
+            return self._counted(LEAVES[head](own, scope, where), where)
         return getattr(self, f"_{head}")(own, scope, where)
 
-    def _counted(self, made: nn.Module, where: str) -> nn.Module:
-        self._weights += sum(p.numel() for p in made.parameters())
+    def _counted(self, module: nn.Module, where: str) -> nn.Module:
+        self._weights += sum(p.numel() for p in module.parameters())
         if self._weights > MOST_WEIGHTS:
             raise FormError(f"{where}: the network has more than {MOST_WEIGHTS:,} weights")
-        return made
+        return module
 
-    def _all(self, node: Any, scope: Scope, where: str) -> dict[str, nn.Module]:
-        found = {}
+    def _all(self, node: object, scope: Scope, where: str) -> dict[str, nn.Module]:
+        parts = {}
         for key, part in items(node, where).items():
             if hasattr(_EMPTY, name(key, where)) or key in ("parts", "residual"):
                 raise FormError(f"{where}: the name {key!r} is taken by modules themselves; choose another")
-            found[key] = self.part(part, scope, f"{where}.{key}")
-        return found
+            parts[key] = self.part(part, scope, f"{where}.{key}")
+        return parts
 
-    def _layer(self, head: str, given: Any, scope: Scope, where: str) -> nn.Module:
-        arguments = layer_arguments(LAYERS[head], given, scope, where)
+    def _layer(self, head: str, node: object, scope: Scope, where: str) -> nn.Module:
+        arguments = layer_arguments(LAYERS[head], node, scope, where)
         try:
-            made = LAYERS[head](**arguments)
-            check_sizes(made, where)
-            return made
+            layer = LAYERS[head](**arguments)
+            check_sizes(layer, where)
+            return layer
         except FormError:
             raise
         except SupernetError as error:
@@ -135,27 +136,27 @@ class Builder:
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise FormError(f"{where}: {brief(str(error), 160)}") from None
 
-    def _seq(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _seq(self, own: Own, scope: Scope, where: str) -> nn.Module:
         inner = Scope.within(scope, own["let"], where) if "let" in own else Scope({}, {}, where, scope)
         parts = self._all(own["seq"], inner, where)
         if unused := inner.unused():
             raise FormError(f"{where}.let.{unused[0]} is not used in this part")
         return _chain(parts, inner, own.get("residual", False), where)
 
-    def _residual(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _residual(self, own: Own, scope: Scope, where: str) -> nn.Module:
         body = self.part(own["residual"], scope, where)
         return Residual(body, self.part(own["shortcut"], scope, f"{where}.shortcut") if "shortcut" in own else None)
 
-    def _parallel(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _parallel(self, own: Own, scope: Scope, where: str) -> nn.Module:
         join = one_of(own.get("join", "sum"), f"{where}.join", ("sum", "concat"))
         branches = self._all(own["parallel"], scope, where)
         return Parallel(branches, join)
 
-    def _choice(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _choice(self, own: Own, scope: Scope, where: str) -> nn.Module:
         options: dict[str, nn.Module] = {}
         deep: TooDeepError | None = None
-        given = items(own["choice"], where)
-        for key, option in given.items():
+        written = items(own["choice"], where)
+        for key, option in written.items():
             before = self._nested, self._places, self._open.copy()
             try:
                 options[name(key, where)] = self.part(option, scope, f"{where}.{key}")
@@ -165,18 +166,17 @@ class Builder:
         if not options and deep is not None:
             raise deep
         settings = settings_of(own, where)
-        if settings.get("default") is not None:
-            one_of(settings["default"], f"{where}.default", given)
-            settings = {key: v for key, v in settings.items() if key != "default" or v in options}
+        if "default" in settings and one_of(settings["default"], f"{where}.default", written) not in options:
+            del settings["default"]  # an option that was too deep
         k = whole(own.get("k", 1), f"{where}.k", 1)
         try:
             return Choice(options, k=k, **settings)
         except SupernetError as error:
             raise FormError(f"{where}: {error}") from None
 
-    def _repeat(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        given = fields(own["repeat"], where, {"count", "first", "of"}, required=("count", "of"))
-        count = read_value(given["count"], scope, f"{where}.count")
+    def _repeat(self, own: Own, scope: Scope, where: str) -> nn.Module:
+        repeat = fields(own["repeat"], where, {"count", "first", "of"}, required=("count", "of"))
+        count = read_value(repeat["count"], scope, f"{where}.count")
         if not is_number(count):
             raise FormError(f"{where}.count: {brief(count)} must be a number or a choice of numbers")
 
@@ -186,8 +186,8 @@ class Builder:
             self._places = outer * (i + 1 if undecided else 1)
             if self._places > MOST_PLACES:
                 raise FormError(f"{where}: blocks of undecided number have more than {MOST_PLACES} places")
-            key = "first" if i == 0 and "first" in given else "of"
-            return self.part(given[key], scope, f"{where}.{key}")
+            key = "first" if i == 0 and "first" in repeat else "of"
+            return self.part(repeat[key], scope, f"{where}.{key}")
 
         try:
             if undecided:
@@ -200,7 +200,7 @@ class Builder:
         finally:
             self._places = outer
 
-    def _ref(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _ref(self, own: Own, scope: Scope, where: str) -> nn.Module:
         term = own["ref"]
         home = scope.home(term) if isinstance(term, str) else None
         if home is None or term not in home.terms:
@@ -214,87 +214,43 @@ class Builder:
             )
         if self._open[there] >= (self.depth or 1):
             raise TooDeepError(f"{where}: the term {term!r} stands inside itself without an option that ends it")
-        handed = own.get("with", {})
         values = {
             name(key, f"{where}.with"): read_value(value, scope, f"{where}.with.{key}", texts=True)
-            for key, value in fields(handed, f"{where}.with", handed if isinstance(handed, Mapping) else ()).items()
+            for key, value in mapping(own.get("with", {}), f"{where}.with").items()
         }
         home.used.add(term)
         self._open[there] += 1
-        made = self.part(home.terms[term], Scope(values, {}, where, home), there)
+        module = self.part(home.terms[term], Scope(values, {}, where, home), there)
         self._open[there] -= 1
-        return made
+        return module
 
-    def _op(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        kind = one_of(read_value(own["op"], scope, where, texts=True), where, OPERATIONS)
-        sizes = {}
-        for key, default in (("c_in", None), ("c_out", None), ("stride", 1)):
-            value = read_value(own.get(key, default), scope, f"{where}.{key}")
-            if choices_of(value):
-                raise FormError(
-                    f"{where}.{key} is not decided yet, which operations cannot have; use conv, norm and linear"
-                )
-            sizes[key] = whole(value, f"{where}.{key}", 1, 65_536)
-        affine = own.get("affine", True)
-        if not isinstance(affine, bool):
-            raise FormError(f"{where}.affine: {brief(affine)} must be true or false")
-        try:
-            made = operation(kind, **sizes, affine=affine)
-        except (SupernetError, RuntimeError, ValueError) as error:
-            raise FormError(f"{where}: {brief(str(error), 160)}") from None
-        return self._counted(made, where)
-
-    def _pool(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        kind = one_of(own["pool"], where, POOLS)
-        sizes = (
-            whole(own.get(key, default), f"{where}.{key}", 1, 64)
-            for key, default in (("kernel_size", 3), ("stride", 1))
-        )
-        return POOLS[kind](*sizes)
-
-    def _gate(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
+    def _gate(self, own: Own, scope: Scope, where: str) -> nn.Module:
         return Gate(self.part(own["gate"], scope, where))
 
-    def _flatten(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        return nn.Flatten(whole(1 if own["flatten"] is None else own["flatten"], where, 1, 3))
-
-    def _dropout(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        rate = read_value(own["dropout"], scope, where)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise FormError(f"{where}: {brief(rate)} must be a number in [0, 1)")
-        return nn.Dropout(rate)
-
-    def _identity(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        return nn.Identity()
-
-    def _tokens(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        return Tokens()
-
-    def _class(self, own: dict[str, Any], scope: Scope, where: str) -> nn.Module:
-        given = own.get("arguments", {})
-        given = fields(given, f"{where}.arguments", given if isinstance(given, Mapping) else ())
-        found = find_class(text(own["class"], where), self.allow, where)
-        arguments = {key: read_value(v, scope, f"{where}.arguments.{key}", texts=True) for key, v in given.items()}
+    def _class(self, own: Own, scope: Scope, where: str) -> nn.Module:
+        written = mapping(own.get("arguments", {}), f"{where}.arguments")
+        user_class = find_class(text(own["class"], where), self.allow, where)
+        arguments = {key: read_value(v, scope, f"{where}.arguments.{key}", texts=True) for key, v in written.items()}
         try:
-            return self._counted(_made(found, arguments), where)
+            return self._counted(_instance(user_class, arguments), where)
         except Exception as error:  # the user's own code may raise anything
             raise FormError(
-                f"{where}: {found.__name__}(...): {type(error).__name__}: {brief(str(error), 160)}"
+                f"{where}: {user_class.__name__}(...): {type(error).__name__}: {brief(str(error), 160)}"
             ) from None
 
 
-def _made(found: type[nn.Module], arguments: dict[str, Any]) -> nn.Module:
+def _instance(user_class: type[nn.Module], arguments: dict[str, object]) -> nn.Module:
     """An instance; classes that compute while they are built cannot stand on the meta device, where trees are read."""
     try:
-        return found(**arguments)
+        return user_class(**arguments)
     except Exception:
         if torch.empty(0).device.type != "meta":
             raise
         with torch.device("cpu"):
-            return found(**arguments)
+            return user_class(**arguments)
 
 
-def _chain(parts: dict[str, nn.Module], scope: Scope, residual: Any, where: str) -> nn.Module:
+def _chain(parts: dict[str, nn.Module], scope: Scope, residual: object, where: str) -> nn.Module:
     """The parts in a row: torch's own Sequential where nothing else is asked for."""
     residual = read_value(residual, scope, f"{where}.residual")
     if not isinstance(residual, bool):
@@ -305,7 +261,7 @@ def _chain(parts: dict[str, nn.Module], scope: Scope, residual: Any, where: str)
             raise FormError(f"{where}.let.{key}: a part has this name")
     if values or residual:
         return Chain(parts, values, residual)
-    made = nn.Sequential()
+    sequence = nn.Sequential()
     for key, part in parts.items():
-        made.add_module(key, part)
-    return made
+        sequence.add_module(key, part)
+    return sequence

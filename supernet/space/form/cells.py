@@ -13,12 +13,11 @@ cells:
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from ...errors import SupernetError
-from ..cells import CellSpace, EdgeCells, NasnetCells, TopKCells
+from ..cells import CellArguments, CellSpace, EdgeCells, NasnetCells, TopKCells
 from ..space import Space
-from .fields import FormError, brief, fields, name, one_of, whole
+from .fields import FormError, Header, brief, fields, name, one_of, whole
 
 __all__ = ["read_cells", "write_cells"]
 
@@ -26,11 +25,11 @@ _FAMILIES: dict[str, type[CellSpace]] = {"every_edge": EdgeCells, "pairs": Nasne
 _REQUIRED = ("family", "macro", "kinds", "inputs", "nodes", "operations")
 
 
-def read_cells(data: Any, header: Mapping[str, Any]) -> Space:
+def read_cells(data: object, header: Header) -> Space:
     """The space of the body `data`; `header` has name, version and args."""
     own = fields(data, "cells", {*_REQUIRED, "reductions", "keep", "offered"}, required=_REQUIRED)
     family = _FAMILIES[one_of(own["family"], "cells.family", _FAMILIES)]
-    shared: dict[str, Any] = {
+    shared: CellArguments = {
         "kinds": _names(own["kinds"], "cells.kinds"),
         "reductions": _names(own.get("reductions", []), "cells.reductions"),
         "inputs": whole(own["inputs"], "cells.inputs", 1, 8),
@@ -39,21 +38,22 @@ def read_cells(data: Any, header: Mapping[str, Any]) -> Space:
         "macro": name(own["macro"], "cells.macro"),
         "version": header["version"],
     }
-    if family is TopKCells:
-        shared["k"] = whole(own.get("keep"), "cells.keep", 1, 12)
-    elif "keep" in own:
+    k = whole(own.get("keep"), "cells.keep", 1, 12) if family is TopKCells else None
+    if k is None and "keep" in own:
         raise FormError("cells.keep: only the family top_k keeps some of its edges")
     if "offered" in own:
         if family is NasnetCells:
             raise FormError("cells.offered: the family pairs offers every operation everywhere")
         shared["offered"] = _offered(own["offered"])
     try:
+        if k is not None:
+            return TopKCells(header["name"], header["args"], k=k, **shared)
         return family(header["name"], header["args"], **shared)
     except SupernetError as error:
         raise FormError(f"cells: {error}") from None
 
 
-def write_cells(space: Space) -> dict[str, Any] | None:
+def write_cells(space: Space) -> dict[str, object] | None:
     """The body of a space of cells; None where it is none of these families."""
     families = [key for key, family in _FAMILIES.items() if type(space) is family]
     if not families or not isinstance(space, CellSpace):
@@ -74,24 +74,24 @@ def write_cells(space: Space) -> dict[str, Any] | None:
 
 def _fewer(space: CellSpace) -> dict[str, dict[str, list[str]]]:
     """The edges that do not offer every operation."""
-    found: dict[str, dict[str, list[str]]] = {}
+    fewer: dict[str, dict[str, list[str]]] = {}
     for kind in space.kinds:
         for edge in space.edges:
             if (here := space.offered(kind, edge)) != space.operations:
-                found.setdefault(kind, {})[edge.name] = list(here)
-    return found
+                fewer.setdefault(kind, {})[edge.name] = list(here)
+    return fewer
 
 
-def _offered(value: Any) -> dict[str, dict[str, tuple[str, ...]]]:
+def _offered(value: object) -> dict[str, dict[str, tuple[str, ...]]]:
     where = "cells.offered"
-    found = {}
+    offered = {}
     for kind, edges in fields(value, where, value if isinstance(value, Mapping) else ()).items():
         own = fields(edges, f"{where}.{kind}", edges if isinstance(edges, Mapping) else ())
-        found[kind] = {edge: _names(ops, f"{where}.{kind}.{edge}") for edge, ops in own.items()}
-    return found
+        offered[kind] = {edge: _names(ops, f"{where}.{kind}.{edge}") for edge, ops in own.items()}
+    return offered
 
 
-def _names(value: Any, where: str) -> tuple[str, ...]:
+def _names(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > 100:
         raise FormError(f"{where}: {brief(value)} must be a list of names")
     return tuple(name(item, where) for item in value)

@@ -7,10 +7,13 @@ below this package's own spaces. It must be a subclass of `nn.Module`: functions
 import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import SupernetError
 from .fields import FormError, brief
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["check_allow", "find_class", "path_of"]
 
@@ -31,7 +34,7 @@ def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
     return tuple(allow)
 
 
-def find_class(path: Any, allow: Sequence[str], where: str) -> type[Any]:
+def find_class(path: object, allow: Sequence[str], where: str) -> "type[nn.Module]":
     """The class at the import path `path`; imports its module, which is why the caller must allow it."""
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise FormError(f"{where}: {brief(path)} must be the import path of a class, such as 'mypkg.blocks.Fancy'")
@@ -43,19 +46,19 @@ def find_class(path: Any, allow: Sequence[str], where: str) -> type[Any]:
         )
     module, _, attribute = path.rpartition(".")
     try:
-        found = getattr(import_module(module), attribute)
+        named = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise FormError(f"{where}: cannot import {path[:120]!r}: {error}; is it installed, or in PYTHONPATH?") from None
     except Exception as error:  # the module's own code may raise anything
         raise FormError(f"{where}: cannot import {path[:120]!r}: {brief(str(error), 120)}") from None
     from torch import nn
 
-    if not isinstance(found, type) or not issubclass(found, nn.Module):
+    if not isinstance(named, type) or not issubclass(named, nn.Module):
         raise FormError(f"{where}: {path[:120]!r} is no subclass of torch.nn.Module")
-    return found
+    return named
 
 
-def path_of(factory: Callable[..., Any]) -> str:
+def path_of(factory: Callable[..., object]) -> str:
     """The import path of a class, "" where it has none: a class inside a function, one of a script."""
     module, qualified = getattr(factory, "__module__", ""), getattr(factory, "__qualname__", "")
     path = f"{module}.{qualified}"

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ...arguments import check_arguments
 from ...errors import SupernetError
@@ -15,10 +14,10 @@ from ..space import Space
 from .cells import read_cells
 from .classes import check_allow, find_class
 from .factories import named_by, registered
-from .fields import FormError, brief, fields, name, text, whole
+from .fields import FormError, Header, brief, fields, mapping, name, text, whole
 from .network import NetworkForm
 from .signature import signature
-from .strict import MOST_BYTES, read_yaml
+from .strict import MOST_BYTES, Data, read_yaml
 from .tree import first_difference, read_tree, write_tree
 
 __all__ = ["SCHEMA", "SpaceFile", "load_space", "parse_space", "read_space", "space_file"]
@@ -33,7 +32,7 @@ class SpaceFile:
     """A document that was read but not built: needs no torch, imports nothing."""
 
     name: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Data]
 
     @property
     def digest(self) -> str:
@@ -54,8 +53,8 @@ class SpaceFile:
 
     def build(self, allow: Sequence[str] = ()) -> Space:
         """The space, whatever is registered under its name."""
-        header = {"name": self.name, "version": self.data.get("version", 1), "args": self.data.get("args", {})}
-        return _body(self.data, header, check_allow(allow))
+        version, args = whole(self.data.get("version", 1), "version", 1), mapping(self.data.get("args", {}), "args")
+        return _body(self.data, {"name": self.name, "version": version, "args": args}, check_allow(allow))
 
 
 def parse_space(source: str) -> SpaceFile:
@@ -63,17 +62,16 @@ def parse_space(source: str) -> SpaceFile:
     own = fields(read_yaml(source), "a space file", _FIELDS, required=("schema", "name"))
     if own["schema"] != SCHEMA or isinstance(own["schema"], bool):
         raise FormError(f"schema: {brief(own['schema'])}; this version reads schema {SCHEMA}")
-    name(own["name"], "name")
+    space_name = name(own["name"], "name")
     whole(own.get("version", 1), "version", 1)
-    args = own.get("args", {})
-    fields(args, "args", args if isinstance(args, Mapping) else ())
+    mapping(own.get("args", {}), "args")
     bodies = [body for body in BODIES if body in own]
     if bodies not in (["cells"], ["network"], ["decisions"], ["decisions", "class"]):
-        given = " and ".join(bodies) or "none of them"
-        raise FormError(f"a space file has one of cells, network, decisions, or class with decisions; here: {given}")
+        here = " and ".join(bodies) or "none of them"
+        raise FormError(f"a space file has one of cells, network, decisions, or class with decisions; here: {here}")
     if "arguments" in own and "class" not in own:
         raise FormError("arguments: only a class has them here; those of a network stand in network.arguments")
-    return SpaceFile(own["name"], own)
+    return SpaceFile(space_name, own)
 
 
 def space_file(path: str | Path) -> SpaceFile:
@@ -103,14 +101,14 @@ def read_space(source: str, allow: Sequence[str] = ()) -> Space:
 
 def load_space(path: str | Path, allow: Sequence[str] = ()) -> Space:
     """The space in a YAML file; otherwise as `read_space`."""
-    found = space_file(path)
+    document = space_file(path)
     try:
-        return found.space(allow)
+        return document.space(allow)
     except SupernetError as error:
         raise SupernetError(f"{path}: {error}") from None
 
 
-def _body(data: Mapping[str, Any], header: Mapping[str, Any], allow: tuple[str, ...]) -> Space:
+def _body(data: Mapping[str, Data], header: Header, allow: tuple[str, ...]) -> Space:
     if "cells" in data:
         return read_cells(data["cells"], header)
     if "network" in data:
@@ -118,22 +116,21 @@ def _body(data: Mapping[str, Any], header: Mapping[str, Any], allow: tuple[str, 
     root = read_tree(data["decisions"], "decisions")
     if "class" not in data:
         return Space(root, **header)
-    made = _python(data, header, allow)
-    if told := first_difference(write_tree(root), write_tree(made.root)):
-        raise FormError(f"class: {data['class']} has changed since its decisions were written: {told}")
-    return made
+    space = _python(data, header, allow)
+    if difference := first_difference(write_tree(root), write_tree(space.root)):
+        raise FormError(f"class: {data['class']} has changed since its decisions were written: {difference}")
+    return space
 
 
-def _python(data: Mapping[str, Any], header: Mapping[str, Any], allow: tuple[str, ...]) -> Space:
+def _python(data: Mapping[str, Data], header: Header, allow: tuple[str, ...]) -> Space:
     """The space of a class, or of a function that makes a registered space."""
     path = text(data["class"], "class")
-    if registered := named_by(path):
-        if registered != header["name"] or "arguments" in data:
-            raise FormError(f"class: {path} makes the space {registered!r} of the arguments `args` alone")
-        return get_space(registered, **header["args"])
-    arguments = data.get("arguments", {})
-    arguments = fields(arguments, "arguments", arguments if isinstance(arguments, Mapping) else ())
-    net: Callable[..., Any] = find_class(path, allow, "class")
+    if registered_name := named_by(path):
+        if registered_name != header["name"] or "arguments" in data:
+            raise FormError(f"class: {path} makes the space {registered_name!r} of the arguments `args` alone")
+        return get_space(registered_name, **header["args"])
+    arguments = mapping(data.get("arguments", {}), "arguments")
+    net = find_class(path, allow, "class")
     check_arguments(net, arguments, f"class {path}")
     try:
         return Space(partial(net, **arguments) if arguments else net, **header)
@@ -143,15 +140,17 @@ def _python(data: Mapping[str, Any], header: Mapping[str, Any], allow: tuple[str
         raise FormError(f"class: {path}(...): {type(error).__name__}: {brief(str(error), 160)}") from None
 
 
-def _registered(made: Space) -> Space | None:
+def _registered(space: Space) -> Space | None:
     """The registered space of this name, which a document may write down, but not redefine."""
-    if made.name not in SPACES:
+    if space.name not in SPACES:
         return None
     try:
-        known = registered(made.name, made.args)
+        known = registered(space.name, space.args)
     except SupernetError as error:
-        raise FormError(f"name: {made.name!r} is a registered space; choose another name ({error})") from None
-    if signature(known) != signature(made):
-        told = first_difference(write_tree(made.root), write_tree(known.root)) or "its version, tables or macro"
-        raise FormError(f"name: {made.name!r} is a registered space with other decisions ({told}); choose another name")
+        raise FormError(f"name: {space.name!r} is a registered space; choose another name ({error})") from None
+    if signature(known) != signature(space):
+        difference = first_difference(write_tree(space.root), write_tree(known.root)) or "its version, tables or macro"
+        raise FormError(
+            f"name: {space.name!r} is a registered space with other decisions ({difference}); choose another name"
+        )
     return known

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from ...errors import SupernetError
-from ..genotype import Genotype
+from ..genotype import JSON, Genotype
 from ..registry import SPACES, get_space
 from ..space import Space
 from .classes import OURS
@@ -15,7 +14,7 @@ from .signature import signature
 __all__ = ["factory_path", "named_by", "registered"]
 
 
-def registered(name: str, args: Mapping[str, Any]) -> Space:
+def registered(name: str, args: Mapping[str, JSON]) -> Space:
     """The registered space, made once for equal arguments, since a network's tree takes a while to read."""
     return _made(name, json.dumps(dict(Genotype(name, {}, args=args).args)))
 

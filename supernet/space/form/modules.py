@@ -2,7 +2,6 @@
 # B batch, N tokens, C channels, H height, W width
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +39,10 @@ class Chain(nn.Module):
         self.parts, self.residual = tuple(parts), residual
 
     def forward(self, x: Tensor) -> Tensor:
+        """`x` [...] as the first part takes it to what the last gives; with `residual` both have one shape."""
         y = x
         for name in self.parts:
-            y = self._modules[name](y)  # type: ignore[misc]
+            y = getattr(self, name)(y)
         return x + y if self.residual else y
 
 
@@ -54,6 +54,7 @@ class Residual(nn.Module):
         self.body, self.shortcut = body, shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, ...] to [B, C', ...], the shape that shortcut and body both give."""
         return (x if self.shortcut is None else self.shortcut(x)) + self.body(x)
 
 
@@ -70,7 +71,8 @@ class Parallel(nn.Module):
         return self.join
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [self._modules[name](x) for name in self.branches]  # type: ignore[misc]
+        """[B, C, ...] to [B, C', ...], where "concat" adds up the channels of the branches."""
+        outputs = [getattr(self, name)(x) for name in self.branches]
         return torch.cat(outputs, dim=1) if self.join == "concat" else sum(outputs[1:], outputs[0])
 
 
@@ -82,6 +84,7 @@ class Gate(nn.Module):
         self.gate = gate
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]."""
         return x * self.gate(x.mean(dim=(2, 3), keepdim=True))
 
 
@@ -89,6 +92,7 @@ class Tokens(nn.Module):
     """[B, C, H, W] to tokens [B, H W, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, H W, C]."""
         return x.flatten(2).transpose(1, 2)
 
 
@@ -96,6 +100,7 @@ class _GlobalPool(nn.Module):
     """The mean over an image [B, C, H, W], or over tokens [B, N, C]: [B, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] or [B, N, C] to [B, C]."""
         return x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
 
 
@@ -107,7 +112,7 @@ def _avg(kernel_size: int, stride: int) -> nn.Module:
     return nn.AvgPool2d(kernel_size, stride, padding=kernel_size // 2, count_include_pad=False)
 
 
-def _global(kernel_size: Any, stride: Any) -> nn.Module:
+def _global(kernel_size: int, stride: int) -> nn.Module:
     return _GlobalPool()
 
 

@@ -9,10 +9,14 @@ network:
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import SupernetError
-from .fields import FormError, brief, fields, name, plain, whole
+from .fields import FormError, brief, fields, mapping, name, plain, whole
+from .strict import Data
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["NetworkForm"]
 
@@ -22,29 +26,25 @@ MOST_DEPTH = 16
 class NetworkForm:
     """A network as it is written, and a function that builds it: its keyword arguments are those of the document."""
 
-    def __init__(self, data: Any, allow: tuple[str, ...], label: str) -> None:
+    def __init__(self, data: object, allow: tuple[str, ...], label: str) -> None:
         own = fields(data, "network", {"arguments", "let", "depth", "body"}, required=("body",))
-        arguments = own.get("arguments", {})
         self.arguments = {
             name(key, "network.arguments"): plain(value, f"network.arguments.{key}")
-            for key, value in fields(
-                arguments, "network.arguments", arguments if isinstance(arguments, Mapping) else ()
-            ).items()
+            for key, value in mapping(own.get("arguments", {}), "network.arguments").items()
         }
         for key in self.arguments:
             if not key.isidentifier():
                 raise FormError(f"network.arguments: {key!r} is no name of an argument")
-        terms = own.get("let", {})
-        self.let = fields(terms, "network.let", terms if isinstance(terms, Mapping) else ())
+        self.let = mapping(own.get("let", {}), "network.let")
         self.depth = whole(own["depth"], "network.depth", 1, MOST_DEPTH) if "depth" in own else None
-        self.document: Mapping[str, Any] = own
+        self.document: Mapping[str, Data] = own
         self.body, self.allow = own["body"], allow
         self.__name__ = self.__qualname__ = label
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in self.arguments.items()]
         )
 
-    def __call__(self, **arguments: Any) -> Any:
+    def __call__(self, **arguments: object) -> "nn.Module":
         """The network, its choices undecided."""
         from .builder import Builder  # needs torch
         from .scope import Scope

@@ -1,9 +1,8 @@
 """The names that a part of a written network may use: arguments, what a `ref` hands over, and the terms of `let`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from .fields import FormError, fields, name
+from .fields import FormError, mapping, name
 
 __all__ = ["Scope"]
 
@@ -12,7 +11,7 @@ class Scope:
     """`values` are known; `terms` are read when they are first used, and a value is then kept: it is one decision."""
 
     def __init__(
-        self, values: Mapping[str, Any], terms: Mapping[str, Any], where: str, outer: "Scope | None" = None
+        self, values: Mapping[str, object], terms: Mapping[str, object], where: str, outer: "Scope | None" = None
     ) -> None:
         self.values, self.where, self.outer = dict(values), where, outer
         self.terms = dict(terms)
@@ -24,9 +23,9 @@ class Scope:
                 raise FormError(f"{where}.let.{key}: an argument has this name")
 
     @classmethod
-    def within(cls, outer: "Scope", terms: Any, where: str) -> "Scope":
+    def within(cls, outer: "Scope", terms: object, where: str) -> "Scope":
         """A scope of its own for the terms of a `let`, inside `outer`."""
-        return cls({}, fields(terms, f"{where}.let", terms if isinstance(terms, Mapping) else ()), where, outer)
+        return cls({}, mapping(terms, f"{where}.let"), where, outer)
 
     def __contains__(self, key: object) -> bool:
         return key in self.values or key in self.terms or (self.outer is not None and key in self.outer)
@@ -41,7 +40,7 @@ class Scope:
             return self
         return self.outer.home(key) if self.outer else None
 
-    def value(self, key: str, read: Callable[..., Any], where: str) -> Any:
+    def value(self, key: str, read: Callable[..., object], where: str) -> object:
         """The value of a name that is in scope."""
         home = self.home(key)
         if home is None:
@@ -54,7 +53,7 @@ class Scope:
             home.values[key] = read(home.terms[key], home, f"{home.where}.let.{key}")
         return home.values[key]
 
-    def own_values(self) -> dict[str, Any]:
+    def own_values(self) -> dict[str, object]:
         """The terms that were used as values, in the order of `let`."""
         return {key: self.values[key] for key in self.terms if key in self.values}
 

@@ -3,10 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from ..decision import Decision, Integer, KOf
-from ..genotype import Genotype
+from ..genotype import JSON, Genotype
 from ..space import Space
 
 __all__ = ["signature"]
@@ -24,12 +23,12 @@ def signature(space: Space) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _tree(decisions: Sequence[Decision], prefix: str) -> list[Any]:
+def _tree(decisions: Sequence[Decision], prefix: str) -> list[JSON]:
     return [_decision(decision, prefix + decision.name) for decision in decisions]
 
 
-def _decision(decision: Decision, path: str) -> list[Any]:
-    kind: list[Any] = [type(decision).__name__]
+def _decision(decision: Decision, path: str) -> list[JSON]:
+    kind: list[JSON] = [type(decision).__name__]
     if isinstance(decision, KOf):
         kind.append(decision.k)
     if isinstance(decision, Integer):

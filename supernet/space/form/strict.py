@@ -7,12 +7,14 @@ and aliases, so nothing grows; no key twice; finite numbers only. Scalars follow
 
 import math
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import yaml
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
+    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -22,7 +24,10 @@ from yaml.events import (
 
 from ...errors import SupernetError
 
-__all__ = ["MOST_BYTES", "MOST_DEPTH", "MOST_VALUES", "read_yaml", "scalar", "write_yaml"]
+__all__ = ["MOST_BYTES", "MOST_DEPTH", "MOST_VALUES", "Data", "Scalar", "read_yaml", "scalar", "write_yaml"]
+
+Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
+Scalar: TypeAlias = bool | int | float | str | None
 
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 40  # the deepest space of the literature has 12
@@ -32,7 +37,7 @@ LARGEST = 10**9  # of a number; no channel, class or option counts that far
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, Any] = {
+_WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -40,7 +45,7 @@ _WORDS: dict[str, Any] = {
 _Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # used for its events only
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str) -> Data:
     """The one document in `text`; raises SupernetError with the line for anything that this subset has not."""
     if not isinstance(text, str):
         raise SupernetError(f"YAML is read from text, not from {type(text).__name__}")
@@ -52,14 +57,17 @@ def read_yaml(text: str) -> Any:
         raise SupernetError(f"the YAML has {size:,} bytes; at most {MOST_BYTES:,} are read")
     loader = _Loader(text)
     try:
-        return _read(loader)
+        reader = _Reader()
+        while loader.check_event():
+            reader.take(loader.get_event())
+        return reader.root
     except yaml.YAMLError as error:
         raise SupernetError(f"the YAML cannot be read: {_reason(error)}") from None
     finally:
         loader.dispose()
 
 
-def scalar(text: str) -> Any:
+def scalar(text: str) -> Scalar:
     """What an unquoted scalar stands for; raises SupernetError for numbers that are too large or not finite."""
     if text in _WORDS:
         return _WORDS[text]
@@ -77,7 +85,7 @@ def scalar(text: str) -> Any:
     return text
 
 
-def write_yaml(data: Any) -> str:
+def write_yaml(data: object) -> str:
     """The text of plain data that `read_yaml` reads back to equal data; short lists and mappings stand in one line."""
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None))
 
@@ -85,11 +93,11 @@ def write_yaml(data: Any) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes without anchors, and quotes what `scalar` would not read as text."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
-def _quoted(dumper: yaml.SafeDumper, text: str) -> Any:
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
         plain = scalar(text) == text and isinstance(scalar(text), str)
     except SupernetError:
@@ -100,39 +108,66 @@ def _quoted(dumper: yaml.SafeDumper, text: str) -> Any:
 _Dumper.add_representer(str, _quoted)
 
 
-def _read(loader: Any) -> Any:
+@dataclass
+class _Open:
+    """A mapping or a list that is being filled; `key` is the one that waits for its value."""
+
+    container: dict[str, Data] | list[Data]
+    key: str | None = None
+
+    @property
+    def awaits_key(self) -> bool:
+        return isinstance(self.container, dict) and self.key is None
+
+
+class _Reader:
     """Builds the data from the parser's events with a stack, so that depth costs no recursion."""
-    stack: list[Any] = []  # open mappings and lists
-    keys: list[Any] = []  # the key that waits for its value, one a level
-    root: list[Any] = []
-    documents = values = 0
-    while loader.check_event():
-        event = loader.get_event()
+
+    def __init__(self) -> None:
+        self.root: Data = None
+        self._stack: list[_Open] = []
+        self._documents = self._values = 0
+
+    def take(self, event: Event) -> None:
+        """The next event of the parser."""
         if isinstance(event, DocumentStartEvent):
-            documents += 1
-            if documents > 1:
+            self._documents += 1
+            if self._documents > 1:
                 raise SupernetError(f"line {_line(event)}: a second document begins; one file is one space")
-        if isinstance(event, MappingEndEvent | SequenceEndEvent):
-            made = stack.pop()
-            keys.pop()
-            _put(made, stack, keys, root, event)
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            self._put(self._stack.pop().container, event)
         elif isinstance(event, AliasEvent | ScalarEvent | MappingStartEvent | SequenceStartEvent):
-            values += 1
-            _check(event, values, len(stack))
+            self._values += 1
+            _check(event, self._values, len(self._stack))
             if isinstance(event, ScalarEvent):
-                if stack and isinstance(stack[-1], dict) and keys[-1] is None:
-                    _key(event, stack[-1], keys)
-                else:
-                    _put(_value(event), stack, keys, root, event)
+                self._scalar(event)
+            elif self._stack and self._stack[-1].awaits_key:
+                raise SupernetError(f"line {_line(event)}: a key must be text")
             else:
-                if stack and isinstance(stack[-1], dict) and keys[-1] is None:
-                    raise SupernetError(f"line {_line(event)}: a key must be text")
-                stack.append({} if isinstance(event, MappingStartEvent) else [])
-                keys.append(None)
-    return root[0] if root else None
+                self._stack.append(_Open({} if isinstance(event, MappingStartEvent) else []))
+
+    def _scalar(self, event: ScalarEvent) -> None:
+        if not self._stack or not self._stack[-1].awaits_key:
+            self._put(_value(event), event)
+        elif event.value in self._stack[-1].container:
+            raise SupernetError(f"line {_line(event)}: the key {_short(event.value)!r} stands twice")
+        else:
+            self._stack[-1].key = event.value
+
+    def _put(self, value: Data, event: Event) -> None:
+        if not self._stack:
+            self.root = value
+            return
+        top = self._stack[-1]
+        if isinstance(top.container, list):
+            top.container.append(value)
+        elif top.key is None:
+            raise SupernetError(f"line {_line(event)}: a key must be text")
+        else:
+            top.container[top.key], top.key = value, None
 
 
-def _check(event: Any, values: int, depth: int) -> None:
+def _check(event: Event, values: int, depth: int) -> None:
     where = f"line {_line(event)}"
     if isinstance(event, AliasEvent) or event.anchor is not None:
         raise SupernetError(f"{where}: anchors and aliases (& and *) are not read; name a part in `let` and `ref` it")
@@ -144,35 +179,16 @@ def _check(event: Any, values: int, depth: int) -> None:
         raise SupernetError(f"{where}: nested deeper than {MOST_DEPTH} levels")
 
 
-def _key(event: Any, mapping: dict[str, Any], keys: list[Any]) -> None:
-    if event.value in mapping:
-        raise SupernetError(f"line {_line(event)}: the key {_short(event.value)!r} stands twice")
-    mapping[event.value] = None
-    keys[-1] = [event.value]  # a list: a key may be the empty text
-
-
-def _value(event: Any) -> Any:
+def _value(event: ScalarEvent) -> Data:
     if event.style:  # quoted, or a block of text
-        return event.value
+        return str(event.value)
     try:
         return scalar(event.value)
     except SupernetError as error:
         raise SupernetError(f"line {_line(event)}: {error}") from None
 
 
-def _put(value: Any, stack: list[Any], keys: list[Any], root: list[Any], event: Any) -> None:
-    if not stack:
-        root.append(value)
-    elif isinstance(stack[-1], list):
-        stack[-1].append(value)
-    else:
-        if keys[-1] is None:
-            raise SupernetError(f"line {_line(event)}: a key must be text")
-        stack[-1][keys[-1][0]] = value
-        keys[-1] = None
-
-
-def _line(event: Any) -> int:
+def _line(event: Event) -> int:
     return int(event.start_mark.line) + 1
 
 

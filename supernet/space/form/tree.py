@@ -7,11 +7,12 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from ...errors import SupernetError
-from ..decision import MARKS, Decision, Integer, KOf, OneOf
+from ..decision import MARKS, Decision, Integer, KOf, Mark, OneOf
 from .fields import FormError, brief, fields, items, one_of, text, whole
+from .strict import Data
 
 __all__ = ["first_difference", "read_tree", "write_tree"]
 
@@ -20,21 +21,32 @@ _SHARED = ("below", "group", "mark", "default")
 _KINDS = {"one_of": ("options",), "k_of": ("options", "k"), "integer": ("low", "high", "step")}
 
 
-def read_tree(data: Any, where: str) -> tuple[Decision, ...]:
+class _Shared(TypedDict, total=False):
+    group: str
+    default: str
+    mark: Mark
+
+
+def read_tree(data: object, where: str) -> tuple[Decision, ...]:
     """The decisions of a list of entries."""
     if not isinstance(data, list):
         raise FormError(f"{where}: {brief(data)} must be a list of decisions")
     return tuple(_decision(entry, f"{where}[{i}]") for i, entry in enumerate(data))
 
 
-def _decision(entry: Any, where: str) -> Decision:
+def _decision(entry: object, where: str) -> Decision:
     kinds = [kind for kind in _KINDS if isinstance(entry, Mapping) and kind in entry]
     if len(kinds) != 1:
         raise FormError(f"{where}: {brief(entry)} must be a mapping with one of the keys {', '.join(_KINDS)}")
     kind = kinds[0]
     own = fields(entry, where, {kind, *_KINDS[kind], *_SHARED})
-    where = f"{where} {text(own[kind], where)!r}"
-    shared: dict[str, Any] = {key: text(own[key], f"{where}.{key}") for key in ("group", "default") if key in own}
+    decision_name = text(own[kind], where)
+    where = f"{where} {decision_name!r}"
+    shared: _Shared = {}
+    if "group" in own:
+        shared["group"] = text(own["group"], f"{where}.group")
+    if "default" in own:
+        shared["default"] = text(own["default"], f"{where}.default")
     if "mark" in own:
         shared["mark"] = one_of(own["mark"], f"{where}.mark", MARKS)
     below = {
@@ -42,23 +54,30 @@ def _decision(entry: Any, where: str) -> Decision:
         for option, data in (items(own["below"], f"{where}.below") if "below" in own else {}).items()
     }
     try:
-        made = _make(kind, own, below, shared, where)
+        decision = _make(kind, decision_name, own, below, shared, where)
     except FormError:
         raise
     except SupernetError as error:
         raise FormError(f"{where}: {error}") from None
     for option in below:
-        one_of(option, f"{where}.below", made.options)
-    return made
+        one_of(option, f"{where}.below", decision.options)
+    return decision
 
 
-def _make(kind: str, own: Mapping[str, Any], below: Mapping[str, Any], shared: Any, where: str) -> Decision:
+def _make(
+    kind: str,
+    name: str,
+    own: Mapping[str, object],
+    below: Mapping[str, tuple[Decision, ...]],
+    shared: _Shared,
+    where: str,
+) -> Decision:
     if kind == "integer":
         low, high = (whole(own.get(key), f"{where}.{key}", -(10**6)) for key in ("low", "high"))
         step = whole(own.get("step", 1), f"{where}.step", 1)
         if (high - low) // step >= MOST_OPTIONS:
             raise FormError(f"{where}: the range {low}..{high} by {step} has over {MOST_OPTIONS} values")
-        return Integer(own[kind], low, high, step, opens=below, **shared)
+        return Integer(name, low, high, step, opens=below, **shared)
     names = own.get("options")
     if not isinstance(names, list) or not 1 <= len(names) <= MOST_OPTIONS:
         raise FormError(f"{where}.options: {brief(names)} must be a list of 1 to {MOST_OPTIONS} names")
@@ -67,17 +86,17 @@ def _make(kind: str, own: Mapping[str, Any], below: Mapping[str, Any], shared: A
         raise FormError(f"{where}.options: {brief(names)} must be different names")
     options = {option: below.get(option, ()) for option in names}
     if kind == "one_of":
-        return OneOf(own[kind], options, **shared)
-    return KOf(own[kind], options, k=whole(own.get("k"), f"{where}.k", 1), **shared)
+        return OneOf(name, options, **shared)
+    return KOf(name, options, k=whole(own.get("k"), f"{where}.k", 1), **shared)
 
 
-def write_tree(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
+def write_tree(decisions: Sequence[Decision]) -> list[Data]:
     """The entries that `read_tree` makes equal decisions of."""
     return [_entry(decision) for decision in decisions]
 
 
-def _entry(decision: Decision) -> dict[str, Any]:
-    entry: dict[str, Any]
+def _entry(decision: Decision) -> dict[str, Data]:
+    entry: dict[str, Data]
     if isinstance(decision, Integer):
         entry = {"integer": decision.name, "low": decision.low, "high": decision.high, "step": decision.step}
     elif isinstance(decision, KOf):
@@ -86,22 +105,24 @@ def _entry(decision: Decision) -> dict[str, Any]:
         entry = {"one_of": decision.name, "options": list(decision.options)}
     usual = {"group": "", "mark": "trainable", "default": ""}
     entry |= {key: getattr(decision, key) for key, value in usual.items() if getattr(decision, key) != value}
-    below = {option: write_tree(opened) for option, opened in decision.options.items() if opened}
-    return entry | ({"below": below} if below else {})
+    below: dict[str, Data] = {option: write_tree(opened) for option, opened in decision.options.items() if opened}
+    if below:
+        entry["below"] = below
+    return entry
 
 
-def first_difference(written: Any, found: Any, where: str = "decisions") -> str:
+def first_difference(written: object, other: object, where: str = "decisions") -> str:
     """Where two trees, as `write_tree` gives them, differ first; "" where they are equal."""
-    if isinstance(written, Mapping) and isinstance(found, Mapping):
-        for key in [*written, *(key for key in found if key not in written)]:
-            if key not in written or key not in found:
-                return f"{where}.{key} is {'not written' if key in found else 'written only'}"
-            if told := first_difference(written[key], found[key], f"{where}.{key}"):
-                return told
+    if isinstance(written, Mapping) and isinstance(other, Mapping):
+        for key in [*written, *(key for key in other if key not in written)]:
+            if key not in written or key not in other:
+                return f"{where}.{key} is {'not written' if key in other else 'written only'}"
+            if difference := first_difference(written[key], other[key], f"{where}.{key}"):
+                return difference
         return ""  # keys stand in the order of the options, which are a list
-    if isinstance(written, list) and isinstance(found, list):
-        for i, (one, other) in enumerate(zip(written, found, strict=False)):
-            if told := first_difference(one, other, f"{where}[{i}]"):
-                return told
-        return "" if len(written) == len(found) else f"{where} has {len(written)} entries here and {len(found)} there"
-    return "" if written == found else f"{where} is {brief(written)} here and {brief(found)} there"
+    if isinstance(written, list) and isinstance(other, list):
+        for i, (here, there) in enumerate(zip(written, other, strict=False)):
+            if difference := first_difference(here, there, f"{where}[{i}]"):
+                return difference
+        return "" if len(written) == len(other) else f"{where} has {len(written)} entries here and {len(other)} there"
+    return "" if written == other else f"{where} is {brief(written)} here and {brief(other)} there"

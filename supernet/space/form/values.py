@@ -8,20 +8,23 @@ width.0                           the first entry of a list of that name
 """
 
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, TypeGuard
 
 from ...errors import SupernetError, unknown
+from ..arithmetic import Plain
 from ..choice import Choice
-from ..decision import MARKS
+from ..choice_base import CHOICE_MARKS, ChoiceMark
 from ..value import Derived, ValueChoice, rounded
 from .fields import FormError, brief, fields, one_of, text, whole
 from .scope import Scope
 from .strict import LARGEST
 
-__all__ = ["VALUES", "is_number", "read_value", "settings_of"]
+__all__ = ["VALUES", "Number", "Settings", "is_number", "read_value", "settings_of"]
 
-ARITHMETIC: dict[str, tuple[Callable[[Any, Any], Any], int]] = {  # name -> (function, most operands)
+Number = int | float | ValueChoice | Derived
+
+ARITHMETIC: dict[str, tuple[Callable[..., Number], int]] = {  # name -> (function, most operands)
     "add": (operator.add, 8),
     "floordiv": (operator.floordiv, 2),
     "mul": (operator.mul, 8),
@@ -29,11 +32,21 @@ ARITHMETIC: dict[str, tuple[Callable[[Any, Any], Any], int]] = {  # name -> (fun
     "sub": (operator.sub, 2),
 }
 VALUES = ("choice", *ARITHMETIC)
-SETTINGS = ("share", "mark", "default")
 _RANGE = ("from", "to", "step")
 
 
-def read_value(node: Any, scope: Scope, where: str, texts: bool = False) -> Any:
+class Settings(TypedDict, total=False):
+    """What a choice may say beside its options."""
+
+    share: str
+    mark: ChoiceMark
+    default: Plain
+
+
+SETTINGS = tuple(Settings.__annotations__)
+
+
+def read_value(node: object, scope: Scope, where: str, texts: bool = False) -> object:
     """The value that `node` stands for; with `texts` a text that is no name in scope stands for itself."""
     if isinstance(node, str):
         return _named(node, scope, where, texts)
@@ -41,29 +54,34 @@ def read_value(node: Any, scope: Scope, where: str, texts: bool = False) -> Any:
         return node
     if isinstance(node, list):
         return [read_value(item, scope, f"{where}[{i}]", texts) for i, item in enumerate(node)]
-    heads = [head for head in VALUES if head in node]
-    if len(heads) != 1:
-        given = next(iter(node), "")
-        raise FormError(f"{where}: {unknown('value', given, VALUES)}")
+    heads = [head for head in VALUES if isinstance(node, Mapping) and head in node]
+    if not isinstance(node, Mapping) or len(heads) != 1:
+        key = next(iter(node), "") if isinstance(node, Mapping) else node
+        raise FormError(f"{where}: {unknown('value', key, VALUES)}")
     return _choice(node, where) if heads[0] == "choice" else _arithmetic(node, heads[0], scope, where)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[Number]:
     """Whether `value` is a number, decided or not."""
-    return isinstance(value, int | float | ValueChoice | Derived) and not isinstance(value, bool)
+    return isinstance(value, Number) and not isinstance(value, bool)
 
 
-def settings_of(node: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`share`, `mark` and `default` of a choice."""
-    found = {key: node[key] for key in SETTINGS if node.get(key) is not None}
-    if "share" in found:
-        text(found["share"], f"{where}.share")
-    if "mark" in found:
-        one_of(found["mark"], f"{where}.mark", (*MARKS, "fixed"))
-    return found
+def settings_of(node: Mapping[str, object], where: str) -> Settings:
+    """`share`, `mark` and `default` of a choice, those that are written."""
+    settings: Settings = {}
+    if node.get("share") is not None:
+        settings["share"] = text(node["share"], f"{where}.share")
+    if node.get("mark") is not None:
+        settings["mark"] = one_of(node["mark"], f"{where}.mark", CHOICE_MARKS)
+    default = node.get("default")
+    if default is not None:
+        if not isinstance(default, Plain):
+            raise FormError(f"{where}.default: {brief(default)} must be the name of an option")
+        settings["default"] = default
+    return settings
 
 
-def _named(name: str, scope: Scope, where: str, texts: bool) -> Any:
+def _named(name: str, scope: Scope, where: str, texts: bool) -> object:
     if name in scope:
         return scope.value(name, read_value, where)
     if texts:
@@ -71,21 +89,9 @@ def _named(name: str, scope: Scope, where: str, texts: bool) -> Any:
     raise FormError(f"{where}: {unknown('name', name, scope.names())}")
 
 
-def _choice(node: Mapping[str, Any], where: str) -> Any:
+def _choice(node: Mapping[str, object], where: str) -> ValueChoice | Choice:
     own = fields(node, where, {"choice", *SETTINGS})
-    options = own["choice"]
-    if isinstance(options, Mapping) and options and set(options) <= set(_RANGE):
-        low, high = (whole(options.get(key), f"{where}.choice.{key}", -(10**6)) for key in ("from", "to"))
-        options = range(low, high + 1, whole(options.get("step", 1), f"{where}.choice.step", 1))
-    elif isinstance(options, Mapping):
-        options = dict(options)
-    found = list(options.values()) if isinstance(options, dict) else options
-    if not isinstance(found, range):
-        plain = isinstance(found, list) and all(isinstance(o, int | float | str) for o in found)
-        if not plain or not found or any(isinstance(option, bool) for option in found):
-            raise FormError(
-                f"{where}.choice: {brief(options)} must be numbers or texts: a list, a mapping, or from and to"
-            )
+    options = _options(own["choice"], where)
     settings = settings_of(own, where)
     try:
         return Choice(options, **settings)
@@ -93,16 +99,29 @@ def _choice(node: Mapping[str, Any], where: str) -> Any:
         raise FormError(f"{where}: {error}") from None
 
 
-def _arithmetic(node: Mapping[str, Any], head: str, scope: Scope, where: str) -> Any:
+def _options(options: object, where: str) -> range | Sequence[Plain] | Mapping[str, Plain]:
+    """The options of a choice of values: numbers or texts."""
+    if isinstance(options, Mapping) and options and set(options) <= set(_RANGE):
+        low, high = (whole(options.get(key), f"{where}.choice.{key}", -(10**6)) for key in ("from", "to"))
+        return range(low, high + 1, whole(options.get("step", 1), f"{where}.choice.step", 1))
+    values = list(options.values()) if isinstance(options, Mapping) else options
+    plain = isinstance(values, list) and all(isinstance(v, Plain) and not isinstance(v, bool) for v in values)
+    if not plain or not values or not isinstance(options, list | Mapping):
+        raise FormError(f"{where}.choice: {brief(options)} must be numbers or texts: a list, a mapping, or from and to")
+    return options
+
+
+def _arithmetic(node: Mapping[str, object], head: str, scope: Scope, where: str) -> Number:
     fields(node, where, {head})
-    where = f"{where}.{head}"
+    where, items = f"{where}.{head}", node[head]
     compute, most = ARITHMETIC[head]
-    if not isinstance(node[head], list) or not 2 <= len(node[head]) <= most:
-        raise FormError(f"{where}: {brief(node[head])} must be a list of 2{f' to {most}' if most > 2 else ''} values")
-    operands = [read_value(item, scope, f"{where}[{i}]") for i, item in enumerate(node[head])]
-    for operand in operands:
+    if not isinstance(items, list) or not 2 <= len(items) <= most:
+        raise FormError(f"{where}: {brief(items)} must be a list of 2{f' to {most}' if most > 2 else ''} values")
+    operands = []
+    for operand in [read_value(item, scope, f"{where}[{i}]") for i, item in enumerate(items)]:
         if not is_number(operand):
             raise FormError(f"{where}: {brief(operand)} is no number")
+        operands.append(operand)
     total = operands[0]
     for operand in operands[1:]:
         try:

@@ -1,8 +1,9 @@
 """A space as YAML text that reads back to an equal space."""
 
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import SupernetError
 from ..genotype import Genotype
@@ -15,6 +16,9 @@ from .network import NetworkForm
 from .strict import write_yaml
 from .tree import write_tree
 
+if TYPE_CHECKING:
+    from torch import nn
+
 __all__ = ["write_space"]
 
 
@@ -25,15 +29,15 @@ def write_space(space: Space) -> str:
     of Python code that has no import path, such as a class inside a function.
     """
     args = Genotype(space.name, {}, args=space.args).args
-    header: dict[str, Any] = {"schema": SCHEMA, "name": space.name, "version": space.version}
+    header: dict[str, object] = {"schema": SCHEMA, "name": space.name, "version": space.version}
     return write_yaml(header | ({"args": dict(args)} if args else {}) | _body(space))
 
 
-def _body(space: Space) -> dict[str, Any]:
+def _body(space: Space) -> dict[str, object]:
     if isinstance(space.factory, NetworkForm):
         return {"network": dict(space.factory.document)}
     if space.factory is not None:
-        return _class(space)
+        return _class(space, space.factory)
     cells = write_cells(space)
     if cells is not None:
         return {"cells": cells}
@@ -42,10 +46,9 @@ def _body(space: Space) -> dict[str, Any]:
     return {"decisions": write_tree(space.root)}
 
 
-def _class(space: Space) -> dict[str, Any]:
+def _class(space: Space, factory: "Callable[..., nn.Module]") -> dict[str, object]:
     if registered := factory_path(space):
         return {"class": registered, "decisions": write_tree(space.root)}
-    factory: Any = space.factory
     bound = factory if isinstance(factory, partial) else partial(factory)
     path = path_of(bound.func)
     if not path:
@@ -53,9 +56,9 @@ def _class(space: Space) -> dict[str, Any]:
             f"the network of space {space.name!r} is no class with an import path; its YAML form needs one: put the "
             "class at the top of a module"
         )
-    given = signature(bound.func).bind_partial(*bound.args, **bound.keywords).arguments
+    bound_arguments = signature(bound.func).bind_partial(*bound.args, **bound.keywords).arguments
     try:
-        arguments = dict(Genotype("x", {}, args=given).args)
+        arguments = dict(Genotype("x", {}, args=bound_arguments).args)
     except SupernetError as error:
         raise SupernetError(f"the arguments of {path} cannot be written as YAML: {error}") from None
     return {"class": path} | ({"arguments": arguments} if arguments else {}) | {"decisions": write_tree(space.root)}

@@ -16,6 +16,7 @@ class HardSigmoid(nn.Module):
     """relu6(x + 3) / 6; torch's own cannot be differentiated twice, as exact second-order methods do."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[...] to [...]."""
         return F.relu6(x + 3) / 6
 
 
@@ -33,7 +34,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 class Activation(Elastic):
-    """One of `ACTIVATIONS` by name, or a choice of names."""
+    """One of `ACTIVATIONS` by name, or a choice of names; [...] to [...]."""
 
     def __init__(self, kind: Arg = "relu") -> None:
         super().__init__(kind=kind)
@@ -42,6 +43,7 @@ class Activation(Elastic):
                 raise SupernetError(unknown("activation", setting["kind"], ACTIVATIONS))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """[...] to [...]."""
         return ACTIVATIONS[setting["kind"]]()(x)
 
     def stock(self, setting: Setting) -> nn.Module:

@@ -8,7 +8,6 @@ weighs each head by the share of the numbers that have it, which is equal. Width
 # B batch, N tokens, C channels, H heads, D channels a head
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(heads * head_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] to [B, N, C]."""
         return self.proj(_attend(self.qkv(x), self.heads))
 
 
@@ -55,14 +55,12 @@ class Attention(Elastic):
         shared, most_dim = self.shared, self.most("dim")
         shape = (3, self.most("heads"), self.most("head_dim"))
         qkv = shared.qkv.weight.view(*shape, most_dim)[:, :heads, :size, :dim].reshape(-1, dim)
-        bias = shared.qkv.bias
-        if bias is not None:
-            bias = bias.view(shape)[:, :heads, :size].reshape(-1)  # type: ignore[assignment]
+        bias = shared.qkv.bias.view(shape)[:, :heads, :size].reshape(-1) if self.qkv_bias else None
         proj = shared.proj.weight.view(most_dim, *shape[1:])[:dim, :heads, :size].reshape(dim, -1)
         return qkv, bias, proj, shared.proj.bias[:dim]
 
     def one(self, x: Tensor, setting: Setting, head_weights: Tensor | None = None) -> Tensor:
-        """`head_weights` [H] weighs the heads' outputs."""
+        """[B, N, C] to [B, N, dim]; `head_weights` [H] weighs the heads' outputs, and leaves the bias to the caller."""
         qkv, qkv_bias, proj, bias = self._weights(setting)
         x = shrunk(x, setting["dim"], -1)
         y = _attend(F.linear(x, qkv, qkv_bias), setting["heads"])
@@ -72,7 +70,8 @@ class Attention(Elastic):
         return F.linear(y, proj, bias)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        groups: dict[Any, list[Running]] = {}
+        """[B, N, C] to [B, N, C]; numbers of heads that have equal widths run as one."""
+        groups: dict[tuple[int, int], list[Running]] = {}
         for r in running:
             groups.setdefault((r.values["dim"], r.values["head_dim"]), []).append(r)
         outputs = []
@@ -87,13 +86,13 @@ class Attention(Elastic):
     def stock(self, setting: Setting) -> nn.Module:
         return SelfAttention(setting["dim"], setting["heads"], setting["head_dim"], self.qkv_bias)
 
-    def copy_to(self, layer: Any, setting: Setting) -> None:
+    def copy_to(self, layer: nn.Module, setting: Setting) -> None:
         qkv, qkv_bias, proj, bias = self._weights(setting)
-        layer.qkv.weight.copy_(qkv)
-        layer.proj.weight.copy_(proj)
-        layer.proj.bias.copy_(bias)
+        layer.get_parameter("qkv.weight").copy_(qkv)
+        layer.get_parameter("proj.weight").copy_(proj)
+        layer.get_parameter("proj.bias").copy_(bias)
         if qkv_bias is not None:
-            layer.qkv.bias.copy_(qkv_bias)
+            layer.get_parameter("qkv.bias").copy_(qkv_bias)
 
 
 def _attend(qkv: Tensor, heads: int) -> Tensor:

@@ -5,7 +5,7 @@ dilations are mixed by their outputs; where strides differ, larger outputs are a
 """
 # B batch, C channels, H height, W width
 
-from typing import Any
+from collections.abc import Hashable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,11 +77,12 @@ class Conv2d(Superposed):
         k = setting["kernel_size"]
         return setting["out_channels"], setting["in_channels"] // setting["groups"], k, k
 
-    def apart(self, setting: Setting) -> Any:
+    def apart(self, setting: Setting) -> Hashable:
         groups = setting["out_channels"] // setting["groups"] if self._depthwise else setting["groups"]
         return setting["stride"], setting["dilation"], groups
 
     def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
+        """`x` [B, C, H, W], `weight` [C_out, C_in / groups, k, k] and `bias` [C_out] to [B, C_out, H', W']."""
         groups = setting["groups"]
         if self._depthwise:  # as many groups as the widest that runs has channels
             groups = weight.shape[0] // (setting["out_channels"] // groups)

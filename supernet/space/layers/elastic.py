@@ -10,8 +10,10 @@ weights sum_v P(v) pad(W_v), which is equal; others sum outputs. Where each choi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from math import prod
+from operator import mul
 from typing import Any
 
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import SupernetError
-from ..value import Arg, ValueChoice, choices_of, value_of
+from ..choice_base import Undecided
+from ..value import Arg, Derived, ValueChoice, choices_of, value_of
 
 __all__ = ["Elastic", "Running", "Setting", "shrunk"]
 
@@ -30,13 +33,13 @@ Setting = Mapping[str, Any]  # argument -> its value
 
 @dataclass(frozen=True)
 class Running:
-    """One joint value that runs: the arguments' values and its probability, None for 1."""
+    """One joint value that runs: the arguments' values and its probability, a scalar, None for 1."""
 
     values: Setting
     p: Tensor | None
 
     def weigh(self, y: Tensor) -> Tensor:
-        """The output times the probability."""
+        """The output `y` [...] times the probability: [...]."""
         return y if self.p is None else self.p * y
 
 
@@ -52,7 +55,7 @@ class Elastic(nn.Module):
     def __init__(self, **arguments: Arg) -> None:
         super().__init__()
         for name, argument in arguments.items():
-            if isinstance(argument, nn.Module):
+            if isinstance(argument, Undecided | Derived):
                 self.add_module(name, argument)  # found with the network, and copied with it
         self.arguments = arguments
         self.choices = tuple(dict.fromkeys(c for argument in arguments.values() for c in choices_of(argument)))
@@ -77,16 +80,15 @@ class Elastic(nn.Module):
 
     def running(self) -> list[Running]:
         """The joint values that run now."""
-        found = []
+        running = []
         for combination in product(*(choice.running() for choice in self.choices)):
             weights = [weight for _, weight in combination if weight is not None]
-            p = weights[0] if weights else None
-            for weight in weights[1:]:
-                p = p * weight
-            found.append(Running(self.setting([option for option, _ in combination]), p))
-        return found
+            p = reduce(mul, weights) if weights else None
+            running.append(Running(self.setting([option for option, _ in combination]), p))
+        return running
 
     def forward(self, x: Tensor) -> Tensor:
+        """The mixture of what runs: [B, C, H, W], or [B, N, C] where `axis` is -1, to what the layer gives."""
         running = self.running()
         if self.reads:
             self._check_width(x, max(r.values[self.reads] for r in running))
@@ -113,20 +115,24 @@ class Elastic(nn.Module):
                     )
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
-        """The output of the layer that has these values."""
+        """The output of the layer that has these values, for `x` [B, C, H, W] or [B, N, C]."""
         raise NotImplementedError
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """The weighted sum over several joint values."""
+        """The weighted sum over several joint values, for `x` [B, C, H, W] or [B, N, C]."""
         return self.total([r.weigh(self.one(x, r.values)) for r in running])
 
     def total(self, outputs: Sequence[Tensor]) -> Tensor:
-        """The sum of outputs, narrower ones padded with zeros; larger images are averaged down to the smallest."""
+        """The sum of outputs [B, C_v, H_v, W_v] or [B, N, C_v]: [B, max C_v, min H_v, min W_v] or [B, N, max C_v].
+
+        Narrower ones are padded with zeros; larger images are averaged down to the smallest.
+        """
         if len({y.shape for y in outputs}) == 1:
             return sum(outputs[1:], outputs[0])
         width = max(y.shape[self.axis] for y in outputs)
         if self.axis == 1 and outputs[0].dim() == 4:
-            size: Any = min(tuple(y.shape[-2:]) for y in outputs)
+            height, width_of_image = min(tuple(y.shape[-2:]) for y in outputs)
+            size = height, width_of_image
             outputs = [y if y.shape[-2:] == size else F.adaptive_avg_pool2d(y, size) for y in outputs]
         padded = [pad_channels(y, width, self.axis) for y in outputs]
         return sum(padded[1:], padded[0])
@@ -148,18 +154,18 @@ class Elastic(nn.Module):
         """A new layer of torch with these values."""
         raise NotImplementedError
 
-    def copy_to(self, layer: Any, setting: Setting) -> None:
+    def copy_to(self, layer: nn.Module, setting: Setting) -> None:
         """Copy the slices of the shared weights that `layer` has."""
         raise NotImplementedError
 
 
 def pad_channels(y: Tensor, width: int, axis: int) -> Tensor:
-    """Zeros behind the channels of `y`, which lie along `axis`, up to `width`."""
+    """Zeros behind the channels of `y` [..., C, ...], which lie along `axis`, up to `width`: [..., width, ...]."""
     missing = width - y.shape[axis]
     behind = -axis - 1 if axis < 0 else y.dim() - axis - 1  # axes behind that of the channels
     return F.pad(y, [0, 0] * behind + [0, missing]) if missing else y
 
 
 def shrunk(x: Tensor, width: int, axis: int) -> Tensor:
-    """The first `width` channels of `x`."""
+    """The first `width` channels of `x` [..., C, ...], which lie along `axis`: [..., width, ...]."""
     return x.narrow(axis, 0, width)

@@ -32,6 +32,7 @@ class Linear(Superposed):
         return setting["out_features"], setting["in_features"]
 
     def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
+        """`x` [..., C], `weight` [C_out, C_in] and `bias` [C_out] to [..., C_out]."""
         return F.linear(shrunk(x, weight.shape[1], -1), weight, bias)
 
     def stock_layer(self, setting: Setting) -> nn.Module:

@@ -10,10 +10,10 @@ Layer and group norms depend on how many channels there are, so their outputs ar
 
 from collections.abc import Mapping, Sequence
 from math import gcd
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import SupernetError, unknown
 from ..value import Arg
@@ -30,6 +30,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of [B, C, H, W], at each pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]."""
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
 
@@ -55,27 +56,33 @@ class Norm(Elastic):
         self.norms = nn.ModuleDict({k: self._new(widest, k) for k in kinds if k != "none"})
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W], or [B, N, C] for axis=-1, to the same shape."""
         if self.axis == 1 and x.dim() != 4:
             raise SupernetError(f"Norm: axis=1 is for images [B, C, H, W], not {tuple(x.shape)}; tokens take axis=-1")
         return super().forward(x)
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """[B, C, H, W] or [B, N, C] to the same with the setting's channels."""
         width, kind = setting["channels"], setting["kind"]
         x = shrunk(x, width, self.axis)
         if kind == "none":
             return x
-        norm: Any = self.norms[kind]
-        weight, bias = (None if t is None else t[:width] for t in (norm.weight, norm.bias))
-        if kind == "batch":
+        norm = self.norms[kind]
+        weight, bias = (_first(getattr(norm, name), width) for name in ("weight", "bias"))
+        if isinstance(norm, _BatchNorm):
             return _batch_norm(x, norm, weight, bias)
-        if kind == "group":
+        if isinstance(norm, nn.GroupNorm):
             return F.group_norm(x, gcd(GROUPS, width), weight, bias, norm.eps)
+        assert isinstance(norm, nn.LayerNorm)
         if self.axis == -1:
             return F.layer_norm(x, (width,), weight, bias, norm.eps)
         return F.layer_norm(x.permute(0, 2, 3, 1), (width,), weight, bias, norm.eps).permute(0, 3, 1, 2)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """Batch norms of several widths are one, each channel weighed by the widths that have it."""
+        """[B, C, H, W] or [B, N, C] to the most channels that run.
+
+        Batch norms of several widths are one, whose channels are weighed by the widths that have them.
+        """
         batch = [r for r in running if r.values["kind"] == "batch"]
         outputs = [r.weigh(self.one(x, r.values)) for r in running if r.values["kind"] != "batch"]
         if batch:
@@ -88,11 +95,12 @@ class Norm(Elastic):
     def stock(self, setting: Setting) -> nn.Module:
         return self._new(setting["channels"], setting["kind"])
 
-    def copy_to(self, layer: Any, setting: Setting) -> None:
+    def copy_to(self, layer: nn.Module, setting: Setting) -> None:
         if setting["kind"] == "none":
             return
-        own: Any = self.norms[setting["kind"]]
-        layer.eps, layer.momentum = own.eps, getattr(own, "momentum", None)
+        own = self.norms[setting["kind"]]
+        for name in ("eps", "momentum"):  # a layer norm has no momentum
+            setattr(layer, name, getattr(own, name, None))
         shared = own.state_dict()
         for name, value in layer.state_dict().items():
             value.copy_(shared[name] if value.dim() == 0 else shared[name][: len(value)])
@@ -108,13 +116,17 @@ class Norm(Elastic):
         return nn.Identity()
 
 
-def _batch_norm(x: Tensor, norm: Any, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def _first(parameter: Tensor | None, width: int) -> Tensor | None:
+    return None if parameter is None else parameter[:width]
+
+
+def _batch_norm(x: Tensor, norm: _BatchNorm, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """What torch's BatchNorm2d does, on the first channels of its buffers."""
     width = x.shape[1]
     use_batch = norm.training or norm.running_mean is None
     updates = norm.training and norm.track_running_stats and norm.running_mean is not None
     momentum = 0.0
-    if updates:
+    if updates and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     keep = updates or not norm.training

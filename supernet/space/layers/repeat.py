@@ -7,7 +7,6 @@ A block runs while some count that runs reaches it. Decisions inside block i are
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,10 +33,11 @@ class Repeat(Elastic):
         self.count = count  # an undecided one stands among the children, under this name
         self.require_whole("count", least=0, most=MOST_BLOCKS)
         most = self.most("count")
-        blocks = list(make) if isinstance(make, list | tuple | nn.ModuleList) else _made(make, most)
-        if len(blocks) < most or not all(isinstance(block, nn.Module) for block in blocks):
+        blocks = list(make) if isinstance(make, list | tuple | nn.ModuleList) else _built(make, most)
+        modules = [block for block in blocks if isinstance(block, nn.Module)]
+        if len(blocks) < most or len(modules) < len(blocks):
             raise SupernetError(f"Repeat: needs {most} blocks, each a module, not {short(blocks)}")
-        for i, block in enumerate(blocks[:most]):
+        for i, block in enumerate(modules[:most]):
             self.add_module(str(i), block)
 
     def blocks(self) -> Iterator[tuple[int, nn.Module]]:
@@ -45,20 +45,22 @@ class Repeat(Elastic):
         yield from ((i, self.get_submodule(str(i))) for i in range(self.most("count")))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """`x` [...] as the first block takes it to what the last that runs gives."""
         for i, block in self.blocks():
             if i < setting["count"]:
                 x = block(x)
         return x
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
+        """`x` [...] as the first block takes it to the one shape that all counts give which run."""
         outputs = [r.weigh(x) for r in running if r.values["count"] == 0]
         for i, block in self.blocks():
             if all(r.values["count"] <= i for r in running):
                 break
-            before, given = versions([x]), [x]
+            before, block_input = versions([x]), x
             x = block(x)
-            if any(r.values["count"] == i for r in running):  # what it was given is an output too
-                refuse_in_place(given, before, f"block {i} of a Repeat")
+            if any(r.values["count"] == i for r in running):  # what it reads is an output too
+                refuse_in_place([block_input], before, f"block {i} of a Repeat")
             outputs += [r.weigh(x) for r in running if r.values["count"] == i + 1]
         return self.total(outputs)
 
@@ -68,7 +70,7 @@ class Repeat(Elastic):
         return nn.Sequential(*(block for i, block in self.blocks() if i < count)).train(self.training)
 
 
-def _made(make: Any, count: int) -> list[Any]:
+def _built(make: object, count: int) -> list[object]:
     """The blocks; their place is handed only to functions that ask for it, not to an argument with a default."""
     if isinstance(make, nn.Module) or not callable(make):
         raise SupernetError(f"Repeat takes a function that makes a block, or a list of blocks, not {short(make)}")

@@ -28,6 +28,7 @@ class ResizeTo(nn.Module):
         return str(self.size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, size, size]."""
         return resized(x, self.size)
 
 
@@ -39,9 +40,11 @@ class Resize(Elastic):
         self.require_whole("size", most=65536)
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """[B, C, H, W] to [B, C, size, size]."""
         return resized(x, setting["size"])
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
+        """[B, C, H, W] to [B, C, S, S], where S is the largest size that runs."""
         largest = max(r.values["size"] for r in running)
         return self.total([r.weigh(resized(self.one(x, r.values), largest)) for r in running])
 
@@ -50,7 +53,7 @@ class Resize(Elastic):
 
 
 def resized(x: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased when it shrinks."""
+    """[B, C, H, W] to [B, C, size, size]: bilinear, antialiased when it shrinks."""
     if x.shape[-2:] == (size, size):
         return x
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x  # not there in half precision on a processor

@@ -9,9 +9,8 @@ weights start; undecided, each way of starting has a weight.
 """
 # V joint values; a weight's axes are [out, in, ...]
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from .elastic import Elastic, Running, Setting
 
 __all__ = ["INITS", "Superposed"]
 
-INITS: Mapping[str, Callable[[Tensor], Any]] = {
+INITS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "kaiming_normal": partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"),
     "kaiming_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
     "xavier_normal": nn.init.xavier_normal_,
@@ -47,7 +46,7 @@ class Superposed(Elastic):
             if setting["init"] != "default" and setting["init"] not in INITS:
                 raise SupernetError(unknown("init", setting["init"], ("default", *INITS)))
         self.sharing, self.has_bias = sharing, bias
-        self._banks: dict[Any, int] = {}
+        self._banks: dict[Hashable, int] = {}
         for setting in self.settings:
             self._banks.setdefault(self._bank(setting), len(self._banks))
         for key, number in self._banks.items():
@@ -58,14 +57,17 @@ class Superposed(Elastic):
         raise NotImplementedError
 
     def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None, setting: Setting) -> Tensor:
-        """The layer with this weight; of `setting` only what is no size of the weight is read."""
+        """The layer with this `weight` [C_out, C_in, ...] and `bias` [C_out], for `x` [B, C_in, H, W] or [..., C_in].
+
+        Of `setting` only what is no size of the weight is read.
+        """
         raise NotImplementedError
 
     def stock_layer(self, setting: Setting) -> nn.Module:
         """torch's own layer with these values."""
         raise NotImplementedError
 
-    def _bank(self, setting: Setting) -> Any:
+    def _bank(self, setting: Setting) -> Hashable:
         return setting["init"], self.shape(setting) if self.sharing == "independent" else None
 
     def _add_bank(self, number: int, settings: Sequence[Setting]) -> None:
@@ -80,23 +82,24 @@ class Superposed(Elastic):
         self.register_parameter(f"bias{suffix}", bias)
 
     def bank(self, setting: Setting) -> tuple[Tensor, Tensor | None]:
-        """The shared weight and bias that a setting takes its slice of."""
+        """The shared weight [C_out, C_in, ...] and bias [C_out] that a setting takes its slice of."""
         number = self._banks[self._bank(setting)]
         suffix = f"_{number}" if number else ""
         return getattr(self, f"weight{suffix}"), getattr(self, f"bias{suffix}")
 
     def sliced(self, setting: Setting) -> tuple[Tensor, Tensor | None]:
-        """The weight and bias of one setting, as views."""
+        """The weight, of `self.shape(setting)`, and bias [C_out] of one setting, as views."""
         weight, bias = self.bank(setting)
         shape = self.shape(setting)
         return weight[_box(weight.shape, shape)], bias if bias is None else bias[: shape[0]]
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """[B, C_in, H, W] to [B, C_out, H', W'], or [..., C_in] to [..., C_out]."""
         return self.apply_weight(x, *self.sliced(setting), setting)
 
     def mixed(self, x: Tensor, running: Sequence[Running]) -> Tensor:
-        """One layer for each group of settings that differ in their weights alone."""
-        groups: dict[Any, list[Running]] = {}
+        """As `one`, to the most channels [..., C_out, ...]; a layer for each group that differs in weights alone."""
+        groups: dict[Hashable, list[Running]] = {}
         for r in running:
             groups.setdefault(self.apart(r.values), []).append(r)
         outputs = []
@@ -105,12 +108,12 @@ class Superposed(Elastic):
             outputs.append(self.apply_weight(x, weight, bias, setting))
         return outputs[0] if len(outputs) == 1 else self.total(outputs)
 
-    def apart(self, setting: Setting) -> Any:
+    def apart(self, setting: Setting) -> Hashable:
         """Equal for settings that one layer with mixed weights serves."""
         return None
 
     def superposed(self, running: Sequence[Running]) -> tuple[Tensor, Tensor | None, Setting]:
-        """(sum_v P(v) pad(W_v), the same of the bias, the largest setting)"""
+        """(sum_v P(v) pad(W_v) [C_out, C_in, ...], the same of the bias [C_out], the largest setting)"""
         shapes = [self.shape(r.values) for r in running]
         full = tuple(map(max, zip(*shapes, strict=True)))
         banks: dict[int, list[int]] = {}
@@ -130,16 +133,16 @@ class Superposed(Elastic):
         return sum(weights[1:], weights[0]), sum(biases[1:], biases[0]) if biases else None, largest
 
     def stock(self, setting: Setting) -> nn.Module:
-        layer: Any = self.stock_layer(setting)
+        layer = self.stock_layer(setting)
         if setting["init"] != "default":
-            _initialise(layer.weight, setting["init"])
+            _initialise(layer.get_parameter("weight"), setting["init"])
         return layer
 
-    def copy_to(self, layer: Any, setting: Setting) -> None:
+    def copy_to(self, layer: nn.Module, setting: Setting) -> None:
         weight, bias = self.sliced(setting)
-        layer.weight.copy_(weight)
+        layer.get_parameter("weight").copy_(weight)
         if bias is not None:
-            layer.bias.copy_(bias)
+            layer.get_parameter("bias").copy_(bias)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from .rules import ORIGINAL
 
 __all__ = ["WrappedChoice", "is_plain"]
 
-Probe = Callable[["WrappedChoice", tuple[Any, ...], dict[str, Any]], Tensor]
+Probe = Callable[["WrappedChoice", tuple[object, ...], dict[str, object]], Tensor]
 
 
 class WrappedChoice(Choice):
@@ -31,8 +31,8 @@ class WrappedChoice(Choice):
         self.probe: Probe | None = None
         self.reads: set[str] = set()
 
-    def forward(self, *inputs: Any, **named: Any) -> Tensor:
-        """As `Choice.forward`, but for a dry run."""
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """[...] to [...] as `Choice.forward`, but for a dry run."""
         if self.probe is not None:
             return self.probe(self, inputs, named)
         return super().forward(*inputs, **named)
@@ -49,7 +49,7 @@ class WrappedChoice(Choice):
             self.reads.add(name)
         return value
 
-    def __getitem__(self, key: Any) -> NoReturn:
+    def __getitem__(self, key: object) -> NoReturn:
         self._refuse_parts()
 
     def __iter__(self) -> NoReturn:
@@ -62,7 +62,7 @@ class WrappedChoice(Choice):
         )
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Whether an attribute describes a module and is no part of it: a number, text, or a tuple of those."""
     if isinstance(value, tuple | list):
         return all(map(is_plain, value))

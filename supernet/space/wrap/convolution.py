@@ -94,7 +94,7 @@ def operation(name: str) -> Adapter:
 
 def convolution(module: nn.Module, who: str, takes: str = "an nn.Conv2d") -> nn.Conv2d:
     """`module` as an nn.Conv2d with zero padding and weights of its own; raises SupernetError where it is none."""
-    if not isinstance(module, nn.Conv2d) or "weight" not in module._parameters:
+    if not isinstance(module, nn.Conv2d) or not isinstance(module.weight, nn.Parameter):
         raise SupernetError(f"{who} takes {takes}, not {type(module).__name__}")
     if module.padding_mode != "zeros":
         raise SupernetError(f"{who} takes a convolution padded with zeros, not padding_mode={module.padding_mode!r}")

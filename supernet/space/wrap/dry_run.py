@@ -9,12 +9,12 @@ where dropout works.
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import SupernetError
+from ..in_place import versions
 from .choice import WrappedChoice, is_plain
 
 __all__ = ["Example", "dry_run", "first_line", "make_example"]
@@ -24,7 +24,7 @@ BATCH = 2
 
 
 def make_example(model: nn.Module, example: Example) -> Tensor:
-    """A batch for `model`: `example` itself, one of its shape (C, H, W), or one of the size that timm notes.
+    """A batch [B, ...] for `model`: `example` itself, one of its shape (C, H, W), or one of the size that timm notes.
 
     Raises SupernetError where it is no shape, or where nothing notes one.
     """
@@ -48,16 +48,16 @@ def _noted_shape(model: nn.Module) -> tuple[int, ...] | None:
     if not isinstance(noted, Mapping) or not noted.get("input_size"):
         return None
     channels, *size = noted["input_size"]
-    made = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    image_size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     first = noted.get("first_conv")
     stem = dict(model.named_modules()).get(first) if isinstance(first, str) else None
     if isinstance(stem, nn.Conv2d):
         channels = stem.in_channels
-    return (int(channels), *(made if isinstance(made, tuple) else size))
+    return (int(channels), *(image_size if isinstance(image_size, tuple) else size))
 
 
 def dry_run(model: nn.Module, net: nn.Module, choices: Sequence[WrappedChoice], x: Tensor) -> dict[str, set[str]]:
-    """Runs `x` through `model`, and through `net`, which is `model` with `choices` in it.
+    """Runs the batch `x` [B, ...] through `model`, and through `net`, which is `model` with `choices` in it.
 
     Gives the attributes of each choice that the code around it reads, by place. Raises SupernetError as this file says.
     """
@@ -106,7 +106,7 @@ def _run_in_training(net: nn.Module, x: Tensor, comparison: "_Comparison") -> No
     comparison.check_passed_on()
 
 
-def _passed(net: nn.Module, x: Tensor, failed: str) -> Any:
+def _passed(net: nn.Module, x: Tensor, failed: str) -> object:
     try:
         return net(x)
     except SupernetError:
@@ -119,28 +119,28 @@ def _passed(net: nn.Module, x: Tensor, failed: str) -> Any:
 class _Comparison:
     """Runs every option of each choice that is reached and compares what they give; `ran` has the places.
 
-    `passed_on` has outputs of originals in whose place an option would give its input itself, each with its version.
+    `passed_on` has outputs of originals in whose place an option would give its input itself, each with its versions.
     """
 
     ran: set[str] = field(default_factory=set)
-    passed_on: list[tuple[str, Tensor, int]] = field(default_factory=list)
+    passed_on: list[tuple[str, Tensor, list[int]]] = field(default_factory=list)
 
-    def run(self, choice: WrappedChoice, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
-        """The original's output, after every alternative has given one like it."""
+    def run(self, choice: WrappedChoice, inputs: tuple[object, ...], named: dict[str, object]) -> Tensor:
+        """The original's output, of the shape that it gives, after every alternative has given one like it."""
         self.ran.add(choice.place)
-        given = list(_tensors((inputs, named)))
+        tensors = list(_tensors((inputs, named)))
         names = list(choice.options)
         expected = _output(choice, names[0], inputs, named, None)
         for name in names[1:]:
             y = _output(choice, name, inputs, named, expected)
-            if any(y.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for tensor in given):
-                self.passed_on.append((_where(choice, name), expected, expected._version))
+            if any(y.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for tensor in tensors):
+                self.passed_on.append((_where(choice, name), expected, versions([expected])))
         return expected
 
     def check_passed_on(self) -> None:
         """Refuses an option that gives its input itself where the next layer changes in place what it is given."""
-        for where, tensor, version in self.passed_on:
-            if tensor._version != version:
+        for where, tensor, before in self.passed_on:
+            if versions([tensor]) != before:
                 raise InPlaceError(
                     f"{where} gives its input itself, and the layer behind it works in place: it would change what "
                     "others read; take identity of supernet.space.wrap, which gives a copy"
@@ -148,12 +148,12 @@ class _Comparison:
 
 
 def _output(
-    choice: WrappedChoice, name: str, inputs: tuple[Any, ...], named: dict[str, Any], expected: Tensor | None
+    choice: WrappedChoice, name: str, inputs: tuple[object, ...], named: dict[str, object], expected: Tensor | None
 ) -> Tensor:
     """What option `name` gives, checked against what the original gives."""
-    given = list(_tensors((inputs, named)))
-    versions = [tensor._version for tensor in given]
-    where, shapes = _where(choice, name), ", ".join(str(list(tensor.shape)) for tensor in given)
+    read = list(_tensors((inputs, named)))
+    before = versions(read)
+    where, shapes = _where(choice, name), ", ".join(str(list(tensor.shape)) for tensor in read)
     try:
         y = choice.options[name](*inputs, **named)
     except Exception as error:
@@ -161,11 +161,11 @@ def _output(
         raise SupernetError(f"{where} fails on an input of {shapes}{names}: {first_line(error)}") from error
     if not isinstance(y, Tensor):
         raise SupernetError(f"{where} gives {type(y).__name__}; a choice is between modules that give one tensor")
-    if [tensor._version for tensor in given] != versions:
+    if versions(read) != before:
         raise InPlaceError(f"{where} works in place on its input, which other options read too; set inplace=False")
     if expected is not None and (y.shape, y.dtype) != (expected.shape, expected.dtype):
-        got, wanted = ([*t.shape, *([t.dtype] if y.dtype != expected.dtype else [])] for t in (y, expected))
-        raise SupernetError(f"{where} gives {got} for an input of {shapes}; the original gives {wanted}")
+        own, original = ([*t.shape, *([t.dtype] if y.dtype != expected.dtype else [])] for t in (y, expected))
+        raise SupernetError(f"{where} gives {own} for an input of {shapes}; the original gives {original}")
     return y
 
 
@@ -190,7 +190,7 @@ def _check_read(choice: WrappedChoice, name: str) -> None:
             )
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

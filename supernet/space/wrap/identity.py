@@ -1,7 +1,5 @@
 """Alternatives without weights: the input itself, and zeros, which take a module or a residual branch out."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
 __all__ = ["First", "Zeros", "identity", "without"]
@@ -13,14 +11,16 @@ class First(nn.Module):
     A copy of it: the layer that follows may work in place, and the input may be a shortcut that is read again.
     """
 
-    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+    def forward(self, x: Tensor, *others: object, **named: object) -> Tensor:
+        """`x` [...] to [...]."""
         return x.clone()
 
 
 class Zeros(nn.Module):
     """Zeros of the first input's shape."""
 
-    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+    def forward(self, x: Tensor, *others: object, **named: object) -> Tensor:
+        """`x` [...] to [...]."""
         return x.new_zeros(x.shape)
 
 

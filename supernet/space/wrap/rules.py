@@ -50,10 +50,10 @@ def find_sites(model: nn.Module, rules: Rules) -> list[Site]:
     for rule, alternatives in rules.items():
         shown = repr(rule) if isinstance(rule, str) else getattr(rule, "__name__", repr(rule))
         _check_alternatives(shown, alternatives)
-        found = [m for m, known in names.items() if any(_matches(rule, name, m) for name in known)]
-        if not found:
+        matching = [m for m, known in names.items() if any(_matches(rule, name, m) for name in known)]
+        if not matching:
             raise SupernetError(_nothing(rule, shown, [name for known in names.values() for name in known]))
-        for module in found:
+        for module in matching:
             if module in sites:
                 raise SupernetError(
                     f"rules {sites[module].rule} and {shown} both match module {names[module][0]!r}; keep it in one"

@@ -42,8 +42,8 @@ def width(ratio: float) -> Callable[[nn.Module], nn.Module]:
                 _cut(norm, name, hidden)
             if isinstance(norm, nn.LayerNorm):
                 norm.normalized_shape = (hidden,)
-            else:
-                norm.num_features = hidden  # type: ignore[assignment]  # a batch norm: _pair has seen to it
+            elif isinstance(norm, _BatchNorm):
+                norm.num_features = hidden
         return module
 
     return adapt
@@ -124,4 +124,4 @@ def _cut(module: nn.Module, name: str, size: int, axis: int = 0) -> None:
     if old is None:
         return
     new = old.detach().narrow(axis, 0, size).clone()
-    setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad) if name in module._parameters else new)
+    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)

@@ -91,9 +91,9 @@ def _place(
         try:
             choices.append(WrappedChoice(options, place=site.name))
         except SupernetError as error:
-            told, twins, _ = str(error).partition("; was a loop variable")  # which is no question here
+            reason, twins, _ = str(error).partition("; was a loop variable")  # which is no question here
             hint = "; options must differ in more than their weights: return another module, or None to leave it out"
-            raise SupernetError(f"module {site.name!r}: {told}{hint if twins else ''}") from None
+            raise SupernetError(f"module {site.name!r}: {reason}{hint if twins else ''}") from None
         for place in site.names:
             parent, _, leaf = place.rpartition(".")
             setattr(net.get_submodule(parent), leaf, choices[-1])
@@ -107,14 +107,16 @@ def _alternatives(site: Site, original: nn.Module, device: torch.device) -> Iter
         where = f"module {site.name!r}, option {name!r}"
         try:
             with device:
-                made = make(copy.deepcopy(original))
+                alternative = make(copy.deepcopy(original))
         except Exception as error:
             raise SupernetError(f"{where}: {first_line(error)}") from error
-        if made is None:
+        if alternative is None:
             continue
-        if not isinstance(made, nn.Module):
-            raise SupernetError(f"{where}: the function gives {type(made).__name__}; let it return a module, or None")
-        yield name, (made if own is None else made.to(own.dtype)).train(original.training)
+        if not isinstance(alternative, nn.Module):
+            raise SupernetError(
+                f"{where}: the function gives {type(alternative).__name__}; let it return a module, or None"
+            )
+        yield name, (alternative if own is None else alternative.to(own.dtype)).train(original.training)
 
 
 def _refuse_idle(sites: Sequence[Site], choices: Sequence[WrappedChoice]) -> None:

@@ -21,8 +21,8 @@ from ..layers.elastic import Elastic, Setting
 from ..limits import check_options, check_sizes
 from ..registry import SPACES
 from ..space import Space
-from ..value import rounded
-from .timm_interface import Classifier, drop_path
+from ..value import Size, rounded
+from .timm_interface import Classifier, FeatureInfo, drop_path
 
 __all__ = ["AutoFormer", "autoformer_tiny"]
 
@@ -37,6 +37,7 @@ class Tokens(nn.Module):
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1 + patches, dim), std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, 1 + H W, C]."""
         return _tokens(x, self.position)
 
 
@@ -45,18 +46,19 @@ class ElasticTokens(Elastic):
 
     axis = -1
 
-    def __init__(self, patches: int, dim: Any) -> None:
+    def __init__(self, patches: int, dim: Size) -> None:
         super().__init__(dim=dim)
         self.shared = Tokens(patches, self.most("dim"))
 
     def one(self, x: Tensor, setting: Setting) -> Tensor:
+        """[B, C, H, W] to [B, 1 + H W, dim]."""
         return _tokens(x[:, : setting["dim"]], self.shared.position[..., : setting["dim"]])
 
     def stock(self, setting: Setting) -> nn.Module:
         return Tokens(self.shared.position.shape[1] - 1, setting["dim"])
 
-    def copy_to(self, layer: Any, setting: Setting) -> None:
-        layer.position.copy_(self.shared.position[..., : setting["dim"]])
+    def copy_to(self, layer: nn.Module, setting: Setting) -> None:
+        layer.get_parameter("position").copy_(self.shared.position[..., : setting["dim"]])
 
 
 def _tokens(x: Tensor, position: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ def _tokens(x: Tensor, position: Tensor) -> Tensor:
 class Block(nn.Module):
     """Self-attention and a hidden layer, each behind a norm and beside a residual."""
 
-    def __init__(self, dim: Any, heads: Sequence[int], ratios: Sequence[float], head_dim: int, drop: float) -> None:
+    def __init__(self, dim: Size, heads: Sequence[int], ratios: Sequence[float], head_dim: int, drop: float) -> None:
         super().__init__()
         self.heads, self.ratio = Choice(list(heads)), Choice(list(ratios))
         hidden = rounded(dim * self.ratio, 1)
@@ -80,6 +82,7 @@ class Block(nn.Module):
         self.drop = drop_path(drop)()
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] to [B, N, C]."""
         x = x + self.drop(self.attention(x))
         return x + self.drop(self.mlp(x))
 
@@ -92,9 +95,11 @@ class TokenPool(nn.Module):
         self.pool_type = pool_type
 
     def feat_mult(self) -> int:
+        """Pooled features have the channels of a token."""
         return 1
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] to [B, C], or to [B, N, C] for ""."""
         return {"token": lambda: x[:, 0], "avg": lambda: x[:, 1:].mean(1), "": lambda: x}[self.pool_type]()
 
 
@@ -124,8 +129,8 @@ class AutoFormer(Classifier):
         if image_size % patch_size:
             raise SupernetError(f"network patch_size={patch_size} must divide image_size={image_size}")
         self.patch_size, self.side = patch_size, image_size // patch_size
-        dim: Any = Choice(list(dims))
-        self.dim = dim
+        dim = Choice(list(dims))
+        self.dim: Any = dim  # a number in networks where it is decided
         patches = Conv2d(in_chans, dim, patch_size, patch_size, padding=0)
         self.stem = nn.Sequential(patches, ElasticTokens(self.side**2, dim))
         block = partial(Block, dim, heads, ratios, head_dim, drop_path_rate)
@@ -136,10 +141,10 @@ class AutoFormer(Classifier):
     @property
     def num_features(self) -> int:  # type: ignore[override]
         """The width, of a network without open choices."""
-        return self.dim  # decided, it is a number
+        return self.dim
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def feature_info(self) -> list[FeatureInfo]:  # type: ignore[override]
         """One map: all blocks have the same resolution."""
         return [{"num_chs": self.num_features, "reduction": self.patch_size, "module": "blocks.0"}]
 

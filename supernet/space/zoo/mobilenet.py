@@ -7,9 +7,8 @@ With n = 3 * 3 * 2 settings a block there are (2 * (n^2 + n^3 + n^4))^5 = 5.4e26
 nothing to decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,8 +19,8 @@ from ..layers.activation import HardSigmoid
 from ..limits import check_options, check_sizes
 from ..registry import SPACES
 from ..space import Space
-from ..value import rounded
-from .timm_interface import Classifier, drop_path
+from ..value import Size, rounded
+from .timm_interface import Classifier, FeatureInfo, drop_path
 
 __all__ = ["MBConv", "MobileNet", "mobilenetv3_like"]
 
@@ -29,19 +28,20 @@ STRIDES = (2, 2, 2, 1, 2)  # of the stages
 STEMS = {"cifar": 1, "imagenet": 2}  # stride of the stem: 1 for images up to 64 pixels
 
 
-def _conv_norm(c_in: Any, c_out: Any, kernel: Any, stride: int = 1, groups: Any = 1) -> nn.Sequential:
+def _conv_norm(c_in: Size, c_out: Size, kernel: Size, stride: int = 1, groups: Size = 1) -> nn.Sequential:
     return nn.Sequential(Conv2d(c_in, c_out, kernel, stride, groups=groups, bias=False), Norm(c_out))
 
 
 class SqueezeExcite(nn.Module):
     """Scales each channel by a gate computed from all channels' means (arXiv:1709.01507)."""
 
-    def __init__(self, channels: Any) -> None:
+    def __init__(self, channels: Size) -> None:
         super().__init__()
         narrow = rounded(channels // 4)
         self.gate = nn.Sequential(Conv2d(channels, narrow, 1), nn.ReLU(), Conv2d(narrow, channels, 1), HardSigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]."""
         return x * self.gate(x.mean(dim=(2, 3), keepdim=True))
 
 
@@ -50,8 +50,8 @@ class MBConv(nn.Module):
 
     def __init__(
         self,
-        c_in: Any,
-        c_out: Any,
+        c_in: Size,
+        c_out: Size,
         stride: int,
         act: type[nn.Module],
         *,
@@ -69,6 +69,7 @@ class MBConv(nn.Module):
         self.residual = drop_path(drop)() if stride == 1 and c_in is c_out else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, c_in, H, W] to [B, c_out, H / stride, W / stride]."""
         y = self.project(self.squeeze(self.filter(self.expand(x))))
         return y if self.residual is None else x + self.residual(y)
 
@@ -103,7 +104,7 @@ class MobileNet(Classifier):
         for stage, options in enumerate(widths):
             setattr(self, f"width{stage}", Choice(list(options)))
         self.blocks = nn.ModuleList()
-        c_in: Any = channels
+        c_in: Size = channels
         for stage, stride in zip(range(len(widths)), STRIDES, strict=False):
             c_out = getattr(self, f"width{stage}")
             act = nn.ReLU if stage < 2 else nn.Hardswish
@@ -116,19 +117,19 @@ class MobileNet(Classifier):
         self.classifier = self.make_head()
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def feature_info(self) -> list[FeatureInfo]:  # type: ignore[override]
         """The last map of each resolution, of a network without open choices."""
-        found: list[dict[str, Any]] = []
+        maps: list[FeatureInfo] = []
         reduction = self.stem_stride
         for stage, stride in zip(range(len(self.blocks)), STRIDES, strict=False):
-            found = found if stride > 1 else found[:-1]
+            maps = maps if stride > 1 else maps[:-1]
             reduction *= stride
             width = getattr(self, f"width{stage}")
-            found.append({"num_chs": width, "reduction": reduction, "module": f"blocks.{stage}"})
-        return found
+            maps.append({"num_chs": width, "reduction": reduction, "module": f"blocks.{stage}"})
+        return maps
 
 
-def _place(block: Any, c_in: Any, c_out: Any, stride: int, i: int) -> MBConv:
+def _place(block: Callable[..., MBConv], c_in: Size, c_out: Size, stride: int, i: int) -> MBConv:
     return block(c_in if i == 0 else c_out, c_out, stride if i == 0 else 1)
 
 

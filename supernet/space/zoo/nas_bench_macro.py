@@ -47,6 +47,7 @@ class InvertedResidual(nn.Module):
         self.residual = drop_path(drop)() if stride == 1 and c_in == c_out else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, c_in, H, W] to [B, c_out, H / stride, W / stride]."""
         y = self.body(x)
         return y if self.residual is None else x + self.residual(y)
 

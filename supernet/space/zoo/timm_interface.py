@@ -4,11 +4,11 @@ The names are timm's (https://huggingface.co/docs/timm/feature_extraction): forw
 get_classifier, reset_classifier, num_features, feature_info, forward_intermediates, prune_intermediate_layers,
 set_grad_checkpointing, group_matcher.
 """
-# B batch, C channels, H height, W width
+# B batch, C channels, F features, H height, W width, K classes
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from ...errors import SupernetError, unknown
 if TYPE_CHECKING:
     from timm.layers import DropPath
 
-__all__ = ["Classifier", "drop_path"]
+__all__ = ["Classifier", "FeatureInfo", "Pool", "drop_path"]
 
 
 POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax", "")
@@ -32,6 +32,24 @@ def drop_path(rate: float) -> Callable[[], "DropPath"]:
     if not 0 <= rate < 1:
         raise SupernetError(f"drop_path_rate={rate} must lie in [0, 1)")
     return partial(DropPath, rate)
+
+
+class FeatureInfo(TypedDict):
+    """The last map of one resolution: its channels, how much smaller than the image it is, and its block's name."""
+
+    num_chs: int
+    reduction: int
+    module: str
+
+
+class Pool(Protocol):
+    """A pooling layer [B, C, H, W] -> [B, feat_mult * C], such as timm's."""
+
+    def feat_mult(self) -> int:
+        """How many times the channels of a map the pooled features are."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, feat_mult * C]."""
 
 
 class Classifier(nn.Module):
@@ -48,7 +66,7 @@ class Classifier(nn.Module):
     stem: nn.Module
     last: nn.Module  # behind the blocks, where there is something
     classifier: nn.Module
-    feature_info: list[dict[str, Any]]
+    feature_info: list[FeatureInfo]
 
     def __init__(self, num_classes: int, global_pool: str = "avg", drop_rate: float = 0.0) -> None:
         super().__init__()
@@ -64,8 +82,8 @@ class Classifier(nn.Module):
         """Features that enter the classifier."""
         return self.num_features
 
-    def make_pool(self, name: str, num_classes: int) -> Any:
-        """[B, C, H, W] to [B, C] (twice as many channels for "catavgmax"); "" leaves the map as it is."""
+    def make_pool(self, name: str, num_classes: int) -> Pool:
+        """A layer [B, C, H, W] to [B, C] (twice as many channels for "catavgmax"); "" leaves the map as it is."""
         if name not in POOLS:
             raise SupernetError(unknown("global_pool", name, (pool for pool in POOLS if pool)))
         if not name and num_classes:
@@ -82,22 +100,23 @@ class Classifier(nn.Module):
         return nn.Linear(pooled, self.num_classes) if self.num_classes else nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[B, in_chans, H, W] to the last feature map [B, num_features, H', W']."""
+        """Images [B, C, H, W] to the last feature map [B, F, H', W'], F = num_features."""
         x = self.stem(x)
         for block in self._blocks():
             x = self.run_block(block, x)
         return self.last(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """[B, num_features, H', W'] to logits [B, num_classes], or to pooled features for `pre_logits`."""
+        """A map [B, F, H, W] to logits [B, K], K = num_classes, or to pooled features for `pre_logits`."""
         x = self.head_drop(self.global_pool(x))
         return x if pre_logits else self.classifier(x)
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Images [B, C, H, W] to logits [B, K], K = num_classes; a second head adds its own in training."""
         return self.forward_head(self.forward_features(x))
 
     def run_block(self, block: nn.Module, *states: Tensor) -> Tensor:
-        """The block's output; with gradient checkpointing its inside is computed again in the backward."""
+        """The block's output [B, C, H, W] for its inputs; with gradient checkpointing its inside is computed twice."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(block, *states, use_reentrant=False)
         return block(*states)
@@ -118,7 +137,7 @@ class Classifier(nn.Module):
         """Keep only the blocks' outputs in the forward, for less memory and more time."""
         self.grad_checkpointing = enable
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Parameter groups by depth, for layer-wise learning-rate decay."""
         blocks: list[tuple[str, tuple[int, ...] | None]] = [(self.block_pattern, None)]
         if coarse:  # the blocks of one resolution together
@@ -145,18 +164,19 @@ class Classifier(nn.Module):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
-    ) -> Any:
-        """(last feature map, list of maps), or the list alone: the last map of each resolution in `feature_info`.
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """(last feature map, list of maps [B, C, H, W]), or the list alone: the last map of each in `feature_info`.
 
         `indices` chooses resolutions: None all, a number the last ones, a list those. `norm` gives the last map behind
         the closing norm, where there is one. `stop_early` is timm's and changes no result; every block runs.
         """
         if output_fmt != "NCHW":
             raise SupernetError(f"output_fmt={output_fmt!r} must be 'NCHW'")
-        levels, maps = self._levels(indices), {}
+        levels = self._levels(indices)
+        maps: dict[int, Tensor] = {}
 
         def keep(level: int) -> Callable[..., None]:
-            def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
                 maps[level] = self.as_map(output)
 
             return hook
@@ -169,8 +189,8 @@ class Classifier(nn.Module):
                 handle.remove()
         if norm and len(self.feature_info) - 1 in maps:
             maps[len(self.feature_info) - 1] = self.as_map(x)
-        found = [maps[level] for level in levels]
-        return found if intermediates_only else (x, found)
+        chosen = [maps[level] for level in levels]
+        return chosen if intermediates_only else (x, chosen)
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -185,8 +205,10 @@ class Classifier(nn.Module):
             self.reset_classifier(0, "")
         return levels
 
-    def _blocks(self) -> Any:
-        return self.get_submodule(self.trunk)
+    def _blocks(self) -> nn.ModuleList | nn.Sequential:
+        blocks = self.get_submodule(self.trunk)
+        assert isinstance(blocks, nn.ModuleList | nn.Sequential)
+        return blocks
 
     def _end(self, level: int) -> int:
         """The number of blocks up to and with the last one of a resolution."""

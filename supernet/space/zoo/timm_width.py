@@ -8,7 +8,6 @@ backbone's own weights, narrower ones from their first channels, also where a di
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import timm
 import torch
@@ -21,7 +20,7 @@ from ..layers import Conv2d, Elastic, Norm, Resize
 from ..limits import check_options
 from ..registry import SPACES
 from ..space import Space
-from ..value import ValueChoice, rounded
+from ..value import Size, ValueChoice, rounded
 
 __all__ = ["timm_resnet_width"]
 
@@ -38,8 +37,8 @@ class Kept(Elastic):
 class FromConv(Kept, Conv2d):
     """A convolution whose weight starts as that of `conv`."""
 
-    def __init__(self, conv: nn.Conv2d, c_in: Any, c_out: Any) -> None:
-        super().__init__(c_in, c_out, conv.kernel_size[0], conv.stride[0], conv.padding[0], bias=False)  # type: ignore[arg-type]
+    def __init__(self, conv: nn.Conv2d, c_in: Size, c_out: Size) -> None:
+        super().__init__(c_in, c_out, conv.kernel_size[0], conv.stride[0], int(conv.padding[0]), bias=False)
         with torch.no_grad():
             self.get_parameter("weight").copy_(conv.weight[: self.most("out_channels"), : self.most("in_channels")])
 
@@ -47,18 +46,19 @@ class FromConv(Kept, Conv2d):
 class FromNorm(Kept, Norm):
     """A batch norm that starts as `norm`."""
 
-    def __init__(self, norm: nn.BatchNorm2d, channels: Any) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, channels: Size) -> None:
         super().__init__(channels)
         width = self.most("channels")
         own = {key: value[:width] if value.dim() else value for key, value in norm.state_dict().items()}
         self.norms["batch"].load_state_dict(own)
 
 
-def _narrow(block: Any, fractions: Sequence[float]) -> None:
+def _narrow(block: nn.Module, fractions: Sequence[float]) -> None:
     """Makes the channels between the first and the last convolution of a residual block a choice."""
-    inner = block.conv1.out_channels
+    named = (getattr(block, f"conv{i}", None) for i in (1, 2, 3))
+    convs = [conv for conv in named if isinstance(conv, nn.Conv2d)]  # two in a basic block, three in a bottleneck
+    inner = convs[0].out_channels
     width = Choice(sorted({min(rounded(inner * fraction), inner) for fraction in fractions}))
-    convs = [block.conv1, block.conv2, *([block.conv3] if hasattr(block, "conv3") else [])]
     for i, conv in enumerate(convs, 1):
         c_in = conv.in_channels if i == 1 else width
         c_out = conv.out_channels if i == len(convs) else width
@@ -79,7 +79,7 @@ def _network(
     drop_path_rate: float = 0.0,
     global_pool: str = "avg",
 ) -> nn.Module:
-    net: Any = timm.create_model(
+    net = timm.create_model(
         backbone,
         pretrained=pretrained,
         num_classes=num_classes,
@@ -89,10 +89,10 @@ def _network(
         global_pool=global_pool,
         zero_init_last=False,  # a branch that starts at zero gives the alphas inside it no gradient
     )
-    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-        for block in stage:
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        for block in net.get_submodule(stage).children():
             _narrow(block, fractions)
-    net.conv1 = nn.Sequential(Resize(Choice(list(sizes))), net.conv1)
+    net.conv1 = nn.Sequential(Resize(Choice(list(sizes))), net.get_submodule("conv1"))
     return net
 
 
