@@ -23,7 +23,7 @@ from supernet.cli.exit_codes import guarded
 from supernet.config import SearchConfig, from_mapping
 from supernet.data.loader import CyclingLoader
 from supernet.errors import SupernetError
-from supernet.presets import preset
+from supernet.presets import merged, preset
 from supernet.runs import lock
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import RunLog, read_metrics
@@ -48,12 +48,13 @@ def search(root: Path, method: str, every_steps: int = 1) -> int:
         "data": {"limit": 48},
         "space": {"name": "darts", "args": {"nodes": 1}},
         "network": {"channels": 2, "layers": 2},
-        "method": preset("method", method),
         "checkpoint": {"every_steps": every_steps},
         "log": {"every": 1, "progress": False, "tensorboard": False},
         "run": {"root": str(root), "name": "run"},
     }
-    return guarded(lambda: 0 if run_search(from_mapping(SearchConfig, values)).done else 1)
+    return guarded(
+        lambda: 0 if run_search(from_mapping(SearchConfig, merged(values, preset("method", method)))).done else 1
+    )
 
 
 def fork(work: Callable[[], int], out: Path) -> int:
