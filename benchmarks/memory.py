@@ -65,7 +65,7 @@ def predict(settings: dict[str, Any]) -> dict[str, int] | None:
     from supernet.data.loader import Batch
     from supernet.network import Supernet
     from supernet.space import get_space
-    from supernet.tasks.task import ImageClassification
+    from supernet.tasks.classification import ImageClassification
     from supernet.train.footprint import footprint_of_step
 
     size, batch = settings["size"], settings["batch"]

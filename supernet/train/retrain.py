@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ..config import RecipeConfig, RetrainConfig
 from ..data.loader import CountedLoader, EvalLoader
 from ..data.resident import Residents
-from ..data.sources import ImageInfo, View
+from ..data.sources import ImageInfo
 from ..data.splits import Splits
+from ..data.view import View
 from ..errors import NumbersError, SupernetError, unknown
 from ..network import build_from
 from ..network.cell_classifier import Classifier

@@ -20,7 +20,7 @@ from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import read_metrics
 from supernet.runs.names import data_label
 from supernet.space import get_space
-from supernet.tasks.sequence import NextCharacter
+from supernet.tasks.next_character import NextCharacter
 from supernet.tasks.task import TASKS, Task
 from supernet.train.stages import run_retrain, run_search
 

@@ -19,7 +19,7 @@ from supernet.methods.hypergradient import Estimate
 from supernet.network import Supernet
 from supernet.runtime.guard import Guard, check_finite, measured, non_finite
 from supernet.space import get_space, published
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.non_finite import trace
 from supernet.train.retrain import RetrainProgram

@@ -25,7 +25,7 @@ from supernet.network import Supernet
 from supernet.runs.log import read_metrics
 from supernet.runtime.ranks import Ranks
 from supernet.space import get_space, published
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
 from supernet.train.stages import run_retrain, run_search
