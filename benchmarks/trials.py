@@ -35,7 +35,7 @@ from supernet.train.stages import run_search
 __all__ = ["PHASES", "Whole", "difference", "impatient", "kill", "race", "signalled"]
 
 LIMIT = 60.0  # seconds after which a child counts as hanging
-STEPS = 4  # of a whole run: 32 samples, half of them for the weights, batches of 8, two epochs
+STEPS = 4  # of a whole run: 34 samples, half of them for the weights, batches of 8, two epochs
 # One operation of each kind: nothing, the input itself, fused with weights and norms, and pooling.
 OPERATIONS = ["none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"]
 LINE = "interrupted; the same command goes on"
@@ -47,7 +47,7 @@ def search(root: Path, method: str, every_steps: int = 1) -> int:
         "epochs": 2,
         "batch_size": 8,
         "device": "cpu",
-        "data": {"limit": 32},
+        "data": {"limit": 34},
         "space": {"name": "darts", "args": {"nodes": 1, "operations": OPERATIONS}},
         "network": {"channels": 2, "layers": 2},
         "method": preset("method", method),
