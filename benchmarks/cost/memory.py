@@ -68,7 +68,7 @@ def predict(settings: dict[str, Any]) -> dict[str, int] | None:
     from supernet.network import Supernet
     from supernet.space import get_space
     from supernet.stages.footprint import footprint_of_step
-    from supernet.tasks.task import ImageClassification
+    from supernet.tasks.classification import ImageClassification
 
     size, batch = settings["size"], settings["batch"]
     number = torch.zeros(batch, dtype=torch.int64)

@@ -27,7 +27,7 @@ from supernet.network import EXECUTORS, Supernet
 from supernet.runtime.device import autocast, pick
 from supernet.runtime.guard import Guard
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
 

@@ -30,7 +30,7 @@ from supernet.data.augment import Augment
 from supernet.data.splits import Splits, open_data
 from supernet.runtime.device import pick
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.search import SearchProgram
 
 EPOCHS, IMAGES = 50, 25_000  # of a search; images an epoch for the weights, and as many for the alphas

@@ -31,7 +31,7 @@ from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.state import rng_state
 from supernet.runtime.device import pick
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 
 CLASSES = 10

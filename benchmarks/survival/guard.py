@@ -29,7 +29,7 @@ from supernet.network import Supernet
 from supernet.runtime.device import pick
 from supernet.runtime.guard import Guard
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 
 CLASSES = 10

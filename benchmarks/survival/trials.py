@@ -28,14 +28,16 @@ from supernet.runs import lock
 from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.log import RunLog, read_metrics
 from supernet.stages.run_search import run_search
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.loop import Loop
 from supernet.train.search import SearchProgram
 
 __all__ = ["PHASES", "Whole", "difference", "impatient", "kill", "race", "signalled"]
 
 LIMIT = 60.0  # seconds after which a child counts as hanging
-STEPS = 4  # of a whole run: 48 samples, half of them for the weights, batches of 10, two epochs
+STEPS = 4  # of a whole run: 34 samples, half of them for the weights, batches of 8, two epochs
+# One operation of each kind: nothing, the input itself, fused with weights and norms, and pooling.
+OPERATIONS = ["none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"]
 LINE = "interrupted; the same command goes on"
 
 
@@ -43,10 +45,10 @@ def search(root: Path, method: str, every_steps: int = 1) -> int:
     """A search with the preset `method` in the folder `root`/run, as the command line would end it: the exit code."""
     values: dict[str, Any] = {
         "epochs": 2,
-        "batch_size": 10,
+        "batch_size": 8,
         "device": "cpu",
-        "data": {"limit": 48},
-        "space": {"name": "darts", "args": {"nodes": 1}},
+        "data": {"limit": 34},
+        "space": {"name": "darts", "args": {"nodes": 1, "operations": OPERATIONS}},
         "network": {"channels": 2, "layers": 2},
         "checkpoint": {"every_steps": every_steps},
         "log": {"every": 1, "progress": False, "tensorboard": False},

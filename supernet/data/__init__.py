@@ -5,9 +5,10 @@ from .arrays import from_arrays
 from .augment import Augment
 from .loader import Batch, CountedLoader, CyclingLoader, EvalLoader
 from .registry import DATASETS, DataSet
-from .sources import Counter, FileSource, ImageInfo, Source, TensorSource, View
+from .sources import Counter, FileSource, ImageInfo, Source, TensorSource
 from .splits import Splits, open_data
 from .timm_eval import timm_test_loader
+from .view import View
 from .wrapped import DatasetSource, TransformSource
 
 __all__ = [

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..counter import permutation
 from ..errors import SupernetError
 from .resident import Resident, to_device
-from .sources import Counter, Indices, Source, View
+from .sources import Counter, Indices, Source
+from .view import View
 
 __all__ = ["Batch", "CountedLoader", "CyclingLoader", "EvalLoader"]
 

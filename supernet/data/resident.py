@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..errors import SupernetError, unknown
 from .augment import Augment
-from .sources import Counter, Indices, Source, TensorSource, View
+from .sources import Counter, Indices, Source, TensorSource
+from .view import View
 
 __all__ = ["SHARE", "Resident", "Residents", "to_device"]
 

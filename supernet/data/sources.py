@@ -1,4 +1,4 @@
-"""What a loader reads: images by number, in memory or from files, and views of them.
+"""What a loader reads: images by number, in memory or from files.
 
 Every source gives uint8 images [C, H, W] of one size, so that one batched augmentation serves all; only sources that
 wrap a transform of their own (see wrapped.py) give finished float tensors.
@@ -6,11 +6,10 @@ wrap a transform of their own (see wrapped.py) give finished float tensors.
 
 # N samples, B batch, C channels, H height, W width
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from ..counter import uniform
 from ..errors import SupernetError
-from .augment import Augment
 
 __all__ = [
     "Counter",
@@ -28,7 +26,6 @@ __all__ = [
     "ImageInfo",
     "Source",
     "TensorSource",
-    "View",
     "centre_square",
     "open_image",
     "pillow_mode",
@@ -90,6 +87,10 @@ class Source(Protocol):
         """The undistorted image of one sample, for transforms that work on PIL images."""
         ...
 
+    def target(self, index: int) -> Tensor:
+        """The target of one sample [...], read without its image where that can be."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class TensorSource:
@@ -116,6 +117,9 @@ class TensorSource:
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(index)
         return self.images[chosen], self.targets[chosen]
+
+    def target(self, index: int) -> Tensor:
+        return self.targets[index]
 
     def picture(self, index: int) -> Image.Image:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -161,6 +165,9 @@ class FileSource:
 
     def picture(self, index: int) -> Image.Image:
         return open_image(self.paths[index], self.in_chans)
+
+    def target(self, index: int) -> Tensor:
+        return torch.as_tensor(self.targets[index])
 
     def _random_square(self, image: Image.Image, area: float, ratio: float, top: float, left: float) -> Image.Image:
         low, high = self.crop_scale or (1.0, 1.0)
@@ -208,38 +215,3 @@ def pillow_mode(in_chans: int) -> str:
     if in_chans not in (1, 3):
         raise SupernetError(f"data.in_chans={in_chans} must be 1 (grey) or 3 (RGB)")
     return "L" if in_chans == 1 else "RGB"
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """Some samples of a source, by their numbers `index` there [N], with the augmentation of training."""
-
-    source: Source
-    index: Indices
-    augment: Augment
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def labels(self) -> Indices | None:
-        labels = self.source.labels
-        return None if labels is None else labels[self.index]
-
-    def subset(self, positions: Indices) -> "View":
-        """The samples at these positions of this view."""
-        return dataclasses.replace(self, index=self.index[positions])
-
-    def shared(self, rank: int, world: int) -> "View":
-        """Every world-th sample from number rank on; all of them where there are fewer than ranks."""
-        return self if world == 1 or len(self) < world else dataclasses.replace(self, index=self.index[rank::world])
-
-    def with_transform(self, transform: Callable[[Image.Image], Any]) -> "View":
-        """The same samples, read for training through `transform` (PIL image to normalised tensor [C, H, W]).
-
-        It replaces crop, flip and cutout. Its randomness is counted: Python's, numpy's and torch's generators are
-        seeded around each sample and put back. Reading for evaluation stays as it was.
-        """
-        from .wrapped import TransformSource
-
-        return dataclasses.replace(self, source=TransformSource(self.source, transform))

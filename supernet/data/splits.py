@@ -14,7 +14,8 @@ from ..errors import ClosedSplitError, SupernetError
 from . import digits, folder, text, timm_named, torchvision_named
 from .augment import Augment
 from .registry import DATASETS, DataSet
-from .sources import ImageInfo, Indices, Source, View
+from .sources import ImageInfo, Indices, Source
+from .view import View
 
 __all__ = ["Splits", "open_data"]
 

@@ -53,11 +53,15 @@ class TextSource:
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
         """Characters [B, T] and their successors [B, T], int64."""
         places = index[:, None] * self.length + np.arange(self.length + 1)
-        found = torch.from_numpy(self.characters[places].astype(np.int64))
-        return found[:, :-1].contiguous(), found[:, 1:].contiguous()
+        window = torch.from_numpy(self.characters[places].astype(np.int64))
+        return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
     def picture(self, index: int) -> Image.Image:
         raise SupernetError("text has no pictures; leave out recipe.auto_augment and other settings of images")
+
+    def target(self, index: int) -> Tensor:
+        """The successors [T] of one window's characters."""
+        return self.fetch(np.array([index]), None)[1][0]
 
 
 @DATASETS.register("text")

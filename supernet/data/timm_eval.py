@@ -6,7 +6,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import SupernetError
-from .sources import ImageInfo, View
+from .sources import ImageInfo
+from .view import View
 
 __all__ = ["has_pictures", "timm_test_loader"]
 

@@ -28,7 +28,7 @@ class TransformSource:
     """Pictures of another source through `transform`, in training only; evaluation reads the source itself."""
 
     source: Source
-    transform: Callable[[Image.Image], Any]
+    transform: Callable[[Image.Image], Tensor]
     ready: bool = True
     in_memory: bool = False
 
@@ -47,7 +47,7 @@ class TransformSource:
             for i in index.tolist():
                 _seed_all(derive(at.seed, at.stream, at.epoch, i))
                 images.append(self.transform(self.picture(i)))
-            targets = torch.stack([_target(self.source, i) for i in index.tolist()])
+            targets = torch.stack([self.source.target(i) for i in index.tolist()])
         if not all(isinstance(image, Tensor) for image in images):
             raise SupernetError(
                 f"the transform gives {type(images[0]).__name__}, not a tensor; let it end with ToTensor"
@@ -56,6 +56,9 @@ class TransformSource:
 
     def picture(self, index: int) -> Image.Image:
         return self.source.picture(index)
+
+    def target(self, index: int) -> Tensor:
+        return self.source.target(index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +108,10 @@ class DatasetSource:
         """The target of one sample, without its image where the labels are known."""
         return torch.as_tensor(self.dataset[index][1] if self.known is None else self.known[index])
 
-    def _tensor(self, image: Any) -> Tensor:
+    def _tensor(self, image: object) -> Tensor:
         if isinstance(image, Image.Image):
             return to_uint8(centre_square(image.convert(pillow_mode(self.in_chans)), self.image_size))
         return torch.as_tensor(image)
-
-
-def _target(source: Any, index: int) -> Tensor:
-    if isinstance(source, DatasetSource):
-        return source.target(index)
-    return torch.as_tensor(source.targets[index])
 
 
 def _seed_all(seed: int) -> None:

@@ -24,9 +24,10 @@ from ..cost.memory import BACKWARD, Ledger, Piece, imagined, without_data
 from ..data.loader import Batch, EvalLoader
 from ..data.registry import in_memory
 from ..data.resident import SHARE
-from ..data.sources import TensorSource, View
+from ..data.sources import TensorSource
 from ..data.splits import Splits, open_data
 from ..data.torchvision_named import NAMED
+from ..data.view import View
 from ..errors import SupernetError
 from ..network import Supernet
 from ..network.executor.automatic import Auto, choose

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..data.loader import EvalLoader
-from ..data.sources import ImageInfo, View
+from ..data.sources import ImageInfo
+from ..data.view import View
 from ..errors import SupernetError
 from ..network import Supernet
 from ..tasks.task import Task

@@ -193,7 +193,7 @@ def test_an_own_network_of_one_channel_is_exported(tmp_path: Path) -> None:
 
 def test_labels_are_smoothed_once_with_mixup(monkeypatch: pytest.MonkeyPatch) -> None:
     """The targets that the task sees are shares of two classes, and the task's own smoothing is all there is."""
-    from supernet.tasks.task import ImageClassification
+    from supernet.tasks.classification import ImageClassification
 
     seen: list[Tensor] = []
     loss = ImageClassification.loss
@@ -216,7 +216,7 @@ def test_second_order_repeats_the_draws_of_dropout() -> None:
     """Finite difference and exact form agree on a smooth network with dropout: they differentiate one function."""
     from supernet.config import MethodConfig, WeightConfig
     from supernet.network import Supernet
-    from supernet.tasks.task import ImageClassification
+    from supernet.tasks.classification import ImageClassification
     from supernet.train.bilevel import BilevelStep
 
     class Smooth(nn.Module):

@@ -14,14 +14,15 @@ from supernet.cost.memory import Ledger, imagined, without_data
 from supernet.cuda_kernels import host
 from supernet.data.augment import Augment
 from supernet.data.loader import Batch
-from supernet.data.sources import TensorSource, View
+from supernet.data.sources import TensorSource
 from supernet.data.torchvision_named import NAMED
+from supernet.data.view import View
 from supernet.network import Supernet
 from supernet.runtime.guard import Guard
 from supernet.space import Space, get_space
 from supernet.space.choice import Choice
 from supernet.stages.footprint import ROWS, Footprint, _resident, footprint, footprint_of_step
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 
 CPU = torch.device("cpu")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.errors import SupernetError
-from supernet.tasks.task import TASKS, ImageClassification, Task, add_sums
+from supernet.tasks.classification import ImageClassification
+from supernet.tasks.task import TASKS, Task, add_sums
 
 
 @TASKS.register("test_regression")

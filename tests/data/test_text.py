@@ -21,7 +21,7 @@ from supernet.runs.names import data_label
 from supernet.space import get_space
 from supernet.stages.run_retrain import run_retrain
 from supernet.stages.run_search import run_search
-from supernet.tasks.sequence import NextCharacter
+from supernet.tasks.next_character import NextCharacter
 from supernet.tasks.task import TASKS, Task
 from supernet.train.trained import trained_network
 

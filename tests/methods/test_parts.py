@@ -21,7 +21,7 @@ from supernet.network import Supernet
 from supernet.network.connector import EdgeSite
 from supernet.runtime.guard import Guard
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
 from tests.support.replaying import NotedGraphs

@@ -12,7 +12,7 @@ from supernet.network.checkpointing import checkpointed
 from supernet.network.discrete import build
 from supernet.space import get_space, published
 from supernet.space.cells import CellSpace
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 
 SMALL = {

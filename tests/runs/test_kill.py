@@ -30,10 +30,16 @@ def survival(root: Path, folder: Path, *options: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.timeout(300)  # seconds; a minute where nothing else runs
-def test_kills_anywhere(root: Path, tmp_path: Path, promise: Callable[[str, str], None]) -> None:
-    options = ["--kills", str(KILLS), "--aimed", "8", "--inside", "3", "--each", "1", "--races", "0", "--no-signals"]
-    (result,) = survival(root, tmp_path, *options).values()
+@pytest.fixture(scope="module")
+def trials(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Kills and signals by one process, by their kind."""
+    options = ["--kills", str(KILLS), "--aimed", "8", "--inside", "3", "--each", "1", "--races", "0"]
+    return survival(root, tmp_path_factory.mktemp("survival"), *options)
+
+
+@pytest.mark.timeout(300)  # seconds; half a minute where nothing else runs
+def test_kills_anywhere(trials: dict[str, dict[str, Any]], promise: Callable[[str, str], None]) -> None:
+    result = trials["SIGKILL at random points, resume"]
     assert result["bad"] == [] and result["good"] == result["of"] >= KILLS
     assert set(result["methods"]) == set(METHODS) and min(result["methods"].values()) >= KILLS // len(METHODS)
     assert result["inside"] >= 3
@@ -41,8 +47,8 @@ def test_kills_anywhere(root: Path, tmp_path: Path, promise: Callable[[str, str]
 
 
 @pytest.mark.timeout(300)
-def test_told_to_stop_anywhere(root: Path, tmp_path: Path, promise: Callable[[str, str], None]) -> None:
-    stopped, impatient = survival(root, tmp_path, "--kills", "0", "--races", "0").values()
+def test_told_to_stop_anywhere(trials: dict[str, dict[str, Any]], promise: Callable[[str, str], None]) -> None:
+    stopped, impatient = (result for name, result in trials.items() if "SIGKILL" not in name)
     assert stopped["bad"] == [] and stopped["good"] == stopped["of"] == 10 and stopped["slowest"] < 5
     assert impatient["bad"] == [] and impatient["slowest"] < 1
     promise("SIGTERM at 10 phases: exit 143, resume: all bits equal", f"{stopped['good']}/{stopped['of']}")

@@ -21,7 +21,7 @@ from supernet.runtime.guard import Guard, check_finite, measured, non_finite
 from supernet.space import get_space, published
 from supernet.stages.run_retrain import run_retrain
 from supernet.stages.run_search import run_search
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.non_finite import trace
 from supernet.train.retrain import RetrainProgram

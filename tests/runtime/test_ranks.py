@@ -27,7 +27,7 @@ from supernet.runtime.ranks import Ranks
 from supernet.space import get_space, published
 from supernet.stages.run_retrain import run_retrain
 from supernet.stages.run_search import run_search
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.search import SearchProgram
 from tests.support.problems import problem_of

@@ -12,7 +12,7 @@ from supernet.config import AlphaConfig, MethodConfig, WeightConfig
 from supernet.methods import HYPERGRADIENTS
 from supernet.network import Supernet
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 
 Batch = tuple[Tensor, Tensor]

@@ -19,7 +19,7 @@ from supernet.runtime.cuda_graphs import CudaGraphs
 from supernet.runtime.guard import Guard
 from supernet.runtime.host_reads import HostReads
 from supernet.space import get_space
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
 from tests.support.replaying import NotedGraphs

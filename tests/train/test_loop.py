@@ -12,7 +12,7 @@ from supernet.runs.log import read_metrics
 from supernet.runs.progress import Progress
 from supernet.space import get_space
 from supernet.stages.run_search import run_search
-from supernet.tasks.task import ImageClassification
+from supernet.tasks.classification import ImageClassification
 from supernet.train import loop as module
 from supernet.train.captured import CapturedStep
 from supernet.train.loop import Loop
