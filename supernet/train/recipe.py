@@ -11,7 +11,8 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
 from ..config import RecipeConfig
-from ..data.sources import ImageInfo, View
+from ..data.sources import ImageInfo
+from ..data.view import View
 from ..errors import SupernetError, unknown
 
 __all__ = ["check_recipe", "mixup_of", "optimizer_of", "scheduler_of", "transformed"]
