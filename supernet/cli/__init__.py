@@ -6,7 +6,6 @@ named: the help answers at once.
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from .. import __version__
 from ..errors import SupernetError, short, unknown
@@ -68,7 +67,7 @@ def _dispatch(argv: list[str]) -> int:
     return run_program(stage, rest)
 
 
-def _settings(name: str, words: Sequence[str]) -> tuple[Any, ...]:
+def _settings(name: str, words: Sequence[str]) -> tuple[object, ...]:
     from .settings import register
     from .validate import check
 

@@ -1,7 +1,7 @@
 """Hydra's and OmegaConf's complaints in one line each: what was given, what is allowed, the nearest right name."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -136,19 +136,20 @@ def _unknown_key(stage: str, loader: ConfigLoaderImpl, name: str, overrides: Seq
     return f"unknown setting {_short(key)!r}{hint} Allowed{' in ' + where if where else ''}: {shown or 'none'}{more}"
 
 
-def _siblings(values: Any, key: str) -> tuple[list[str], str]:
+def _siblings(values: Mapping[str, object], key: str) -> tuple[list[str], str]:
     """The keys beside the first part of `key` that is unknown, and the part before it, which is known."""
     where: list[str] = []
     for step in key.split(".")[:-1]:
-        if not isinstance(values, dict) or not isinstance(values.get(step), dict):
+        inner = values.get(step)
+        if not isinstance(inner, dict):
             break
-        values = values[step]
+        values = inner
         where.append(step)
     prefix = ".".join(where)
-    return [f"{prefix}.{k}" if prefix else str(k) for k in values or ()], prefix
+    return [f"{prefix}.{k}" if prefix else str(k) for k in values], prefix
 
 
-def _keys(values: Any, where: str = "") -> Iterator[str]:
+def _keys(values: Mapping[str, object], where: str = "") -> Iterator[str]:
     for key, value in values.items():
         name = f"{where}.{key}" if where else str(key)
         yield name

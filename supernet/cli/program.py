@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import SupernetError
 from ..files import slug
-from ..stages import Stage
+from ..stages import AnyStage
 from .exit_codes import guarded, one_line
 from .run_stage import perform, prepare
 from .settings import CONF, register, settings
@@ -33,7 +33,7 @@ __all__ = ["child_name", "run_program"]
 _NOT_NAMING = re.compile(r"[+~]*(run|device|checkpoint|log|guard|hydra)([./=]|$)|data\.(root|download|workers)=")
 
 
-def run_program(stage: Stage[Any, Any], argv: Sequence[str]) -> int:
+def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     """Run the stage with these arguments; raises SupernetError for a mistake in them, SystemExit as Hydra does."""
     register()
     argv = stage.overrides(argv)
@@ -61,7 +61,7 @@ def run_program(stage: Stage[Any, Any], argv: Sequence[str]) -> int:
     return 0
 
 
-def _task(stage: Stage[Any, Any]) -> TaskFunction:
+def _task(stage: AnyStage) -> TaskFunction:
     """What Hydra calls for each run; it returns the metric that sweepers ask for."""
 
     def task(composed: DictConfig) -> float | None:
@@ -82,7 +82,7 @@ def _task(stage: Stage[Any, Any]) -> TaskFunction:
     return task
 
 
-def _as_child(stage: Stage[Any, Any], config: Any) -> Any:
+def _as_child(stage: AnyStage, config: Any) -> Any:
     """`config` with the name of its run folder as one of a sweep, where the stage has run folders and none is set."""
     if stage.label is None or config.run.name is not None:
         return config

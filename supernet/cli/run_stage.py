@@ -5,20 +5,19 @@ A finished run is found before torch is loaded: it prints its result and is done
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
-from ..stages import Stage
+from ..stages import AnyStage
 
 __all__ = ["perform", "prepare"]
 
 
-def prepare(stage: Stage[Any, Any], config: object) -> None:
+def prepare(stage: AnyStage, config: object) -> None:
     """Raises SupernetError for what can be known to be wrong without torch: the space, the genotype, the run folder."""
     stage.check(config)
     stage.finished(config)
 
 
-def perform(stage: Stage[Any, Any], config: object) -> float | None:
+def perform(stage: AnyStage, config: object) -> float | None:
     """Run the stage or find it finished, print its result, and return what a sweep may optimise."""
     stage.check(config)
     result = stage.finished(config) or stage.run(config)

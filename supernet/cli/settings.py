@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..config import from_mapping
 from ..errors import SupernetError
-from ..stages import STAGES, Stage
+from ..stages import STAGES, AnyStage
 
 __all__ = ["CONF", "compose", "loader_for", "register", "settings"]
 
@@ -61,7 +61,7 @@ def compose(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> Di
         return loader.load_configuration(name, list(overrides), RunMode.RUN)
 
 
-def settings(stage: Stage[Any, Any], composed: DictConfig) -> Any:
+def settings(stage: AnyStage, composed: DictConfig) -> Any:
     """The dataclass of the stage with the composed values; raises SupernetError for those that it does not take.
 
     `composed` may still have Hydra's own part, which interpolations (`${hydra:job.num}`) then read.
@@ -79,7 +79,7 @@ def settings(stage: Stage[Any, Any], composed: DictConfig) -> Any:
         HydraConfig.instance().cfg = before
 
 
-def _from(stage: Stage[Any, Any], own: DictConfig) -> Any:
+def _from(stage: AnyStage, own: DictConfig) -> Any:
     if stage.config is None:
         raise TypeError(f"the stage {stage.name} has no settings")
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)

@@ -8,9 +8,9 @@ add to them is checked too.
 import argparse
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SupernetError, unknown
-from ..stages import Stage
+from ..stages import AnyStage
 from .hydra_errors import explained
 from .settings import compose, loader_for, settings
 
@@ -36,11 +36,11 @@ TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "logging.")  # whe
 class Checked:
     """A good command line: the configuration of each run that was composed for the check, and whether it is to run."""
 
-    configs: tuple[Any, ...]
+    configs: tuple[Any, ...]  # the stage's dataclass
     runs: bool  # False: it only shows something (--help, --cfg, --info, tab completion)
 
 
-def check(stage: Stage[Any, Any], argv: Sequence[str]) -> Checked:
+def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
     """Composes what `argv` asks for; raises SupernetError with one line for any mistake."""
     args = _arguments(stage.name, argv)
     if args.shell_completion or args.hydra_help:
@@ -70,7 +70,7 @@ class _Parser:
         self.parser.error = self._error  # type: ignore[method-assign]
 
     @staticmethod
-    def _error(message: str) -> Any:
+    def _error(message: str) -> NoReturn:
         raise SupernetError(f"{message}; options begin with -, settings are key=value")
 
 
@@ -127,8 +127,12 @@ def _check_hydra(composed: DictConfig) -> None:
             raise SupernetError(f"{where}={str(value)[:80]!r} would run code; remove it from your YAML files")
 
 
-def _walk(value: Any, where: str) -> Iterator[tuple[str, str, Any]]:
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+def _walk(value: object, where: str) -> Iterator[tuple[str, str, object]]:
+    pairs: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
     for key, item in pairs:
         yield f"{where}.{key}", str(key), item
         yield from _walk(item, f"{where}.{key}")

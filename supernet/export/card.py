@@ -45,9 +45,9 @@ def write_card(
     *,
     title: str,
     parameters: int,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, object],
     data: Mapping[str, Any],
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, object] | None = None,
     dropped: Sequence[str] = (),
     macs: int | None = None,
     pictures: Sequence[str] = (),
@@ -116,7 +116,7 @@ def _classes(names: Sequence[str], most: int = 100) -> str:
     return f"Classes: {', '.join(_line(name) for name in names[:most])}{more}"
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def _table(rows: Mapping[str, object]) -> str:
     """A table of two columns."""
     return "\n".join(["| | |", "|---|---|", *(f"| {_line(key)} | {_line(value)} |" for key, value in rows.items())])
 

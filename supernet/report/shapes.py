@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ FAMILIES = (("skip", "#8a6d3b"), ("identity", "#8a6d3b"), ("pool", "#1a7f37"), (
 OTHERS = ("#57606a", "#bc4c00", "#1b7c83", "#bf3989", "#4d2d00", "#6639ba", "#116329", "#0a3069")
 
 
-def canvas(width: float, height: float, *, left: float = 0.0, bottom: float = 0.0) -> tuple[Figure, Any]:
+def canvas(width: float, height: float, *, left: float = 0.0, bottom: float = 0.0) -> tuple[Figure, Axes]:
     """A figure of that size and its only axes, in inches; (left, bottom) is its lower left corner."""
     figure = Figure(figsize=(width, height), dpi=130)
     FigureCanvasAgg(figure)
@@ -38,14 +39,14 @@ def canvas(width: float, height: float, *, left: float = 0.0, bottom: float = 0.
     return figure, axes
 
 
-def box(axes: Any, x: float, y: float, width: float, height: float, **style: Any) -> None:
+def box(axes: Axes, x: float, y: float, width: float, height: float, **style: Any) -> None:
     """A rounded box around the middle (x, y); `style` is that of matplotlib's patches."""
     rounding = min(0.08, 0.4 * height)
     shape = f"round,pad=0,rounding_size={rounding:.3f}"
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, shape, **style))
 
 
-def write(axes: Any, x: float, y: float, text: str, *, size: float = FONT, ha: str = "center", **style: Any) -> None:
+def write(axes: Axes, x: float, y: float, text: str, *, size: float = FONT, ha: str = "center", **style: Any) -> None:
     """One line of text around, left or right of (x, y), taken literally."""
     style = {"color": INK, "va": "center_baseline", **style}
     axes.text(x, y, plain(text), fontsize=size, ha=ha, **style)

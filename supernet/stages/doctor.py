@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -99,7 +98,7 @@ def _search_config(words: Words) -> SearchConfig:
         if line.startswith("-"):
             raise SupernetError(f"supernet doctor memory takes key=value only, not {line[:60]!r}")
     lines = tuple(f"batch_size={a.removeprefix('batch=')}" if a.startswith("batch=") else a for a in lines)
-    configs: Sequence[SearchConfig] = words.settings("search", lines)
+    configs = [config for config in words.settings("search", lines) if isinstance(config, SearchConfig)]
     if len(configs) != 1:
         raise SupernetError("supernet doctor memory looks at one search; give one value for each setting")
     return configs[0]

@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from ..config import AlphaConfig, GuardConfig, MethodConfig, SearchConfig, WeightConfig
 from ..cost.memory import BACKWARD, Ledger, Piece, imagined, without_data
@@ -134,25 +134,25 @@ def _row(piece: Piece) -> str:
 def _watched(net: Supernet, step: BilevelStep, ledger: Ledger) -> Iterator[None]:
     """Inside, what a forward pass makes, what optimisers keep and what they are given is labelled as that."""
 
-    def enter(*_: Any) -> None:
+    def enter(*_: object) -> None:
         ledger.label = KEPT
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         ledger.label = ""
 
-    def gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def gradients(optimizer: torch.optim.Optimizer, *_: object) -> None:
         for group in optimizer.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     ledger.note(p.grad).label = GRADIENTS
 
-    def states(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def states(optimizer: torch.optim.Optimizer, *_: object) -> None:
         for state in optimizer.state.values():
             for value in state.values():
                 if isinstance(value, Tensor):
                     ledger.note(value).label = OPTIMISERS
 
-    handles: list[Any] = [net.register_forward_pre_hook(enter), net.register_forward_hook(leave)]
+    handles: list[RemovableHandle] = [net.register_forward_pre_hook(enter), net.register_forward_hook(leave)]
     for optimizer in (step.weight_optimizer, step.alpha_optimizer):
         handles.append(optimizer.register_step_pre_hook(gradients))
         handles.append(optimizer.register_step_post_hook(states))

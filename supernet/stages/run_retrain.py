@@ -38,7 +38,7 @@ class Retrained:
 
     model: nn.Module
     genotype: Genotype
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     data: Mapping[str, Any]
     metrics: Mapping[str, Any]
     seconds: float

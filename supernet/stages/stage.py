@@ -6,7 +6,7 @@ inside functions only: the help and most mistakes are answered before it is load
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ..files import slug
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..runs.folder import RunFolder
     from ..runs.identity import RunSettings
 
-__all__ = ["Label", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
+__all__ = ["AnyStage", "Label", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class Words(NamedTuple):
     """
 
     given: tuple[str, ...]
-    settings: Callable[[str, Sequence[str]], tuple[Any, ...]]
+    settings: Callable[[str, Sequence[str]], tuple[object, ...]]
 
 
 def nothing_to_check(config: object) -> None:
@@ -89,6 +89,9 @@ class Stage(Generic[C, R]):
         return RunFolder.find_finished(cast("RunSettings", config), self.name, label.text, prefix=label.prefix)
 
 
+AnyStage: TypeAlias = Stage[Any, Any]  # the command line knows none of them
+
+
 def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:
     """The beginning of a folder's name: the words, the data set and the seed."""
     from ..runs.names import data_label
@@ -110,7 +113,7 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
     return rows
 
 
-def run_score(metrics: Mapping[str, Any], result: Mapping[str, Any]) -> float | None:
+def run_score(metrics: Mapping[str, float], result: Mapping[str, object]) -> float | None:
     """Of `metrics` the one on the validation part that the task of the run selects by."""
     value = metrics.get(f"val/{result.get('selects', 'top1')}")  # the default serves runs of earlier versions
     return None if value is None else float(value)

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 
 from supernet.cli.run_stage import prepare
 from supernet.cli.settings import register
-from supernet.cli.validate import check
+from supernet.cli.validate import Checked, check
 from supernet.config import DataConfig, MethodConfig, RecipeConfig, from_mapping
 from supernet.data import DATASETS
 from supernet.methods import Method
@@ -36,8 +37,14 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@cache
+def checked(stage: str, *overrides: str) -> Checked:
+    """Composing takes a quarter of a second, and several tests look at the same frozen settings."""
+    return check(STAGES[stage], overrides)
+
+
 def settings(stage: str, *overrides: str):
-    (config,) = check(STAGES[stage], overrides).configs
+    (config,) = checked(stage, *overrides).configs
     return config
 
 
@@ -106,7 +113,7 @@ def test_every_file_opens_with_what_it_is_and_a_command_that_composes(path: Path
         assert any("http" in line for line in comments), "a link to where it comes from"
     (command,) = (line.removeprefix("#").strip() for line in comments if re.match(r"#\s+supernet \w+ ", line))
     _, stage, *overrides = shlex.split(command)
-    assert check(STAGES[stage], overrides).runs
+    assert checked(stage, *overrides).runs
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))

@@ -6,8 +6,8 @@ Wires are level wherever they pass a column of boxes, and their labels lie on th
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path as Line
@@ -88,7 +88,7 @@ def _label_size(wire: Wire) -> tuple[float, float] | None:
     return (max(wide, BAR), 0.3) if wire.bar else (wide, 0.2)
 
 
-def _paper(items: list[Item], name: str, legend: Sequence[tuple[str, str]]) -> tuple[Figure, Any]:
+def _paper(items: list[Item], name: str, legend: Sequence[tuple[str, str]]) -> tuple[Figure, Axes]:
     x0, x1 = min(i.x - i.width / 2 for i in items) - MARGIN, max(i.x + i.width / 2 for i in items) + MARGIN
     y0, y1 = min(i.y - i.height / 2 for i in items) - MARGIN, max(i.y + i.height / 2 for i in items) + MARGIN
     x1 = max(x1, x0 + 2 * MARGIN + text_width(name, FONT + 2) * 1.15)  # bold letters are wider
@@ -118,7 +118,7 @@ def _legend_lines(legend: Sequence[tuple[str, str]], width: float) -> list[list[
     return lines
 
 
-def _arrow(axes: Any, edge: Edge, wire: Wire) -> None:
+def _arrow(axes: Axes, edge: Edge, wire: Wire) -> None:
     fan = _fan(edge)
     stops = [(edge.source.x + edge.source.width / 2, edge.source.y + fan[0])]
     for point in edge.points:
@@ -137,7 +137,7 @@ def _arrow(axes: Any, edge: Edge, wire: Wire) -> None:
         _label(axes, edge.label, wire)
 
 
-def _label(axes: Any, item: Item, wire: Wire) -> None:
+def _label(axes: Axes, item: Item, wire: Wire) -> None:
     raised = 0.05 if wire.bar else 0.0
     ground = {"fc": "white", "ec": "none", "pad": 1.0}
     if wire.bar:

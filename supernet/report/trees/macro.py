@@ -5,8 +5,8 @@ option opens is indented below, behind the name of that option.
 """
 
 import math
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...space import Genotype, Space
@@ -52,7 +52,7 @@ def draw_macro(space: Space, genotype: Genotype | None = None, strengths: Streng
     return figure
 
 
-def _spine(axes: Any, left: float, lines: tuple[Line, ...], *, first: bool, last: bool, sheet: Sheet) -> None:
+def _spine(axes: Axes, left: float, lines: tuple[Line, ...], *, first: bool, last: bool, sheet: Sheet) -> None:
     """The network's own line, down the column."""
     end = -CAP - lines[-1].y - lines[-1].height + LINE / 2 - 0.12
     begin = -CAP + 0.06
@@ -64,7 +64,7 @@ def _spine(axes: Any, left: float, lines: tuple[Line, ...], *, first: bool, last
         axes.plot([left], [end], marker="v", ms=4, color=SPINE, zorder=2)
 
 
-def _line(axes: Any, line: Line, chips_from: float, rows: list[Row], beside: tuple[Line, ...]) -> None:
+def _line(axes: Axes, line: Line, chips_from: float, rows: list[Row], beside: tuple[Line, ...]) -> None:
     row, y = line.row, -CAP - line.y
     strength = 0.3 + 0.7 * row.open
     x = line.x + label_start(row)
@@ -84,7 +84,7 @@ def _line(axes: Any, line: Line, chips_from: float, rows: list[Row], beside: tup
         _chip(axes, chip, row, line.number, chips_from + chip.x + chip.width / 2, y - WRAP * chip.line, strength)
 
 
-def _chip(axes: Any, chip: Chip, row: Row, number: int, x: float, y: float, strength: float) -> None:
+def _chip(axes: Axes, chip: Chip, row: Row, number: int, x: float, y: float, strength: float) -> None:
     face, edge, ink = "white", PALE, MUTED
     if chip.column < 0:
         write(axes, x, y, chip.text, size=TEXT, color=MUTED, alpha=strength)
