@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from .errors import SupernetError, unknown
 
@@ -17,7 +16,7 @@ MOST_OF_NETWORK = {
 }  # fmt: skip
 
 
-def check_arguments(function: Callable[..., Any], args: Mapping[str, Any], what: str) -> None:
+def check_arguments(function: Callable[..., object], args: Mapping[str, object], what: str) -> None:
     """Raises SupernetError where `args` names no keyword of `function`, or has another type than its default.
 
     Keywords without a default take any type; a default of None too; lists serve for tuples, whole numbers for floats.
@@ -33,7 +32,7 @@ def check_arguments(function: Callable[..., Any], args: Mapping[str, Any], what:
             raise SupernetError(f"argument {key}={str(value)[:60]!r} of {what} must be of type {kind}")
 
 
-def _fits(value: Any, kind: type) -> bool:
+def _fits(value: object, kind: type) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     wider: dict[type, tuple[type, ...]] = {float: (int, float), tuple: (list, tuple)}

@@ -6,7 +6,6 @@ prints it without a traceback and exits with code 2.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 __all__ = [
     "ClosedSplitError", "GenotypeError", "MemoryShortError", "NumbersError", "StoppedError", "SupernetError", "nearest",
@@ -33,7 +32,7 @@ class StoppedError(SupernetError):
 class NumbersError(StoppedError):
     """Losses, gradients or the state are no longer finite; `report` says where, in plain values."""
 
-    def __init__(self, message: str, report: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, report: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.report = dict(report or {})
 

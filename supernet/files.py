@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 __all__ = [
     "FULL", "JSON", "disk_full", "is_yaml", "plain", "put_folder", "slug", "sweep", "sync_folder", "tmp_path",
@@ -47,7 +47,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Writes `plain(value)`, indented; the keys keep their order."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -100,7 +100,7 @@ def is_yaml(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith((".yaml", ".yml"))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> JSON:
     """`value` as what JSON can hold: numbers of numpy and torch become plain ones, non-finite ones a string.
 
     The strings are `NaN`, `Infinity` and `-Infinity`, which `float(...)` reads; JSON itself has no such numbers, and

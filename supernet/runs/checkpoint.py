@@ -22,7 +22,7 @@ from ..errors import SupernetError
 from ..version import __version__
 from . import manifest
 from .manifest import Damaged
-from .state import check_plain, snapshot
+from .state import State, check_plain, snapshot
 from .writer import DigestingFile, Writer
 
 __all__ = ["POINTS", "Checkpoints"]
@@ -63,7 +63,7 @@ class Checkpoints:
         self._writer.settle()
         return sorted({step for step, _ in self._found()})
 
-    def save(self, step: int, state: Mapping[str, Any], best: bool = False) -> Path:
+    def save(self, step: int, state: Mapping[str, object], best: bool = False) -> Path:
         """Writes `state` as the checkpoint of `step` and removes what is no longer kept; the folder's path.
 
         A step that is saved again replaces the earlier one and stays the best if it was that.
@@ -76,7 +76,7 @@ class Checkpoints:
         self._unsaved = None
         return path
 
-    def save_later(self, step: int, state: Mapping[str, Any], best: bool = False) -> None:
+    def save_later(self, step: int, state: Mapping[str, object], best: bool = False) -> None:
         """`save` in the background: returns once the state is copied, so that training may change it and go on.
 
         A save that is still in flight is waited for, and an error of it is raised here. A full disk is no error yet:
@@ -104,7 +104,7 @@ class Checkpoints:
         except Exception as error:
             _log.warning("the last checkpoint was not saved: %s", error)
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
+    def latest(self) -> tuple[int, State] | None:
         """Step and state of the newest checkpoint that verifies, on the CPU; None where there is none at all.
 
         Newer damaged ones are set aside, with a warning of the logger that names the file and the reason. Raises
@@ -132,7 +132,7 @@ class Checkpoints:
             )
         return None
 
-    def best(self) -> tuple[int, dict[str, Any]] | None:
+    def best(self) -> tuple[int, State] | None:
         """Step and state of the newest checkpoint that was saved as the best; None where none was.
 
         Raises SupernetError where it is damaged, or may have been among damaged ones.
@@ -146,7 +146,7 @@ class Checkpoints:
             raise SupernetError(f"{self.folder} has no good checkpoint of the best epoch: {reason}")
         return None
 
-    def load(self, step: int) -> dict[str, Any]:
+    def load(self, step: int) -> State:
         """The state saved at `step`, on the CPU; SupernetError where it is absent or damaged."""
         self._writer.settle()
         for found, path in self._found():
@@ -172,19 +172,19 @@ class Checkpoints:
                 damaged[path] = error
         return newest, damaged
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path) -> State:
         found = manifest.verify(path)
         if None not in (self.config, found["config"]) and self.config != found["config"]:
             raise SupernetError(f"{path} is of the configuration {found['config']}, this run has {self.config}")
         try:
-            return cast(dict[str, Any], torch.load(path / STATE, map_location="cpu", weights_only=True))
+            return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
             versions = f"written with torch {found['versions']['torch']}, this is {torch.__version__}"
             raise SupernetError(
                 f"{path / STATE} cannot be loaded ({str(error).partition(chr(10))[0]}); {versions}"
             ) from None
 
-    def _write_or_warn(self, step: int, state: dict[str, Any], best: bool) -> None:
+    def _write_or_warn(self, step: int, state: State, best: bool) -> None:
         try:
             self._write(step, state, best)
         except OSError as error:
@@ -197,7 +197,7 @@ class Checkpoints:
         else:
             self._unsaved = None
 
-    def _write(self, step: int, state: dict[str, Any], best: bool) -> Path:
+    def _write(self, step: int, state: State, best: bool) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         flagged, _ = self._flagged()
         best = best or (flagged is not None and _step(flagged) == step)
@@ -221,7 +221,7 @@ class Checkpoints:
         self._purge(step, target)
         return target
 
-    def _fill(self, aside: Path, step: int, state: dict[str, Any], best: bool) -> str:
+    def _fill(self, aside: Path, step: int, state: State, best: bool) -> str:
         """Writes and flushes the state and its manifest; the manifest's digest."""
         with open(aside / STATE, "wb") as raw:
             file = DigestingFile(raw, partial(self._at, "mid-write"))

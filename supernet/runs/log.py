@@ -54,10 +54,10 @@ class RunLog:
     def scalars(
         self,
         step: int,
-        values: Mapping[str, Any],
+        values: Mapping[str, object],
         *,
         epoch: int | None = None,
-        timing: Mapping[str, Any] | None = None,
+        timing: Mapping[str, object] | None = None,
     ) -> None:
         """Writes one row, and each number as a TensorBoard scalar of its name.
 
@@ -70,7 +70,13 @@ class RunLog:
         now = self._clock()
         clock = files.plain({"unix": round(now, 3), "elapsed": round(now - self._start, 3), **(timing or {})})
         numbers = {name: _number(value) for name, value in values.items()}
-        row = {"stage": self.stage, "step": step, "epoch": epoch, **files.plain(numbers), "time": clock}
+        row = {
+            "stage": self.stage,
+            "step": step,
+            "epoch": epoch,
+            **{name: files.plain(value) for name, value in numbers.items()},
+            "time": clock,
+        }
         self._rows.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         self._rows.flush()  # from here a kill of the process loses nothing; `flush` guards against one of the machine
         if self._board is None:
@@ -126,7 +132,7 @@ def read_metrics(path: str | os.PathLike[str], *, time: bool = True) -> list[dic
     return rows if time else [{key: value for key, value in row.items() if key != "time"} for row in rows]
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """A plain number where `value` is one of numpy or torch; all else as it is."""
     return value.item() if hasattr(value, "item") else value
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from ..errors import SupernetError
 
@@ -20,6 +20,24 @@ __all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "se
 FILE = "manifest.json"
 SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
 _NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
+
+
+class Entry(TypedDict):
+    """A file of a checkpoint."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What a checkpoint is, and the files it has."""
+
+    schema: int
+    step: int
+    best: bool
+    config: str | None
+    versions: dict[str, str]
+    files: dict[str, Entry]
 
 
 class Damaged(SupernetError):
@@ -37,7 +55,7 @@ def parse_name(name: str) -> tuple[int, str | None] | None:
     return (int(found[1]), found[2]) if found else None
 
 
-def seal(folder: Path, files: Mapping[str, tuple[int, str]], **facts: Any) -> str:
+def seal(folder: Path, files: Mapping[str, tuple[int, str]], **facts: object) -> str:
     """Writes and flushes the manifest of `files` (name -> bytes, SHA-256) with `facts`; the manifest's own digest."""
     entries = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in files.items()}
     manifest = {"schema": SCHEMA, **facts, "files": entries}
@@ -49,7 +67,7 @@ def seal(folder: Path, files: Mapping[str, tuple[int, str]], **facts: Any) -> st
     return _short(data)
 
 
-def read(folder: Path, digest: str | None = None) -> dict[str, Any]:
+def read(folder: Path, digest: str | None = None) -> Manifest:
     """The manifest of a checkpoint, after comparing it with `digest` or, without one, with the folder's name.
 
     Raises Damaged where they differ, SupernetError for a whole manifest in the layout of another version.
@@ -66,7 +84,7 @@ def read(folder: Path, digest: str | None = None) -> dict[str, Any]:
         raise Damaged(f"{path} cannot be read ({error.strerror})") from None
     if _short(data) != digest:
         raise Damaged(f"{path} has the digest {_short(data)}, its folder's name says {digest}")
-    manifest: dict[str, Any] = json.loads(data)
+    manifest = cast(Manifest, json.loads(data))  # its digest says that we wrote it
     if manifest.get("schema") != SCHEMA:
         raise SupernetError(f"{folder} has the layout {manifest.get('schema')}; this version reads {SCHEMA}")
     if step not in (None, manifest["step"]):
@@ -74,7 +92,7 @@ def read(folder: Path, digest: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
+def verify(folder: Path, digest: str | None = None) -> Manifest:
     """The manifest, once every file has the size and the SHA-256 that it names; raises as `read` does."""
     manifest = read(folder, digest)
     for name, entry in manifest["files"].items():

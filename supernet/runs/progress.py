@@ -9,14 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 __all__ = ["Progress", "duration"]
 
 WINDOW = 50  # updates that the moving rate looks back: long enough to smooth, short enough to follow a slow spell
 REDRAW = 0.1  # seconds between two redraws on a terminal
 
-Values = Mapping[str, Any]
+Values = Mapping[str, str | float]
 
 
 class Progress:
@@ -130,7 +130,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: str | float) -> str:
     if isinstance(value, (str, int)):
         return str(value)
     number = float(value)

@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from .. import files
 from ..config import CheckpointConfig, LogConfig
@@ -27,14 +27,13 @@ from .folder import RunFolder
 from .log import RunLog
 from .progress import Progress
 from .signals import StopSignals
-from .state import rng_state, set_rng_state
+from .state import State, rng_state, set_rng_state
 
-__all__ = ["Alone", "Session", "State", "Team"]
+__all__ = ["Alone", "Session", "Team"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-State = Mapping[str, Any]  # of a checkpoint: plain values, containers and tensors; see `state.check_plain`
 
 
 class Team(Protocol):

@@ -4,19 +4,21 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from ..errors import SupernetError
 
-__all__ = ["check_plain", "rng_state", "set_rng_state", "snapshot"]
+__all__ = ["State", "check_plain", "rng_state", "set_rng_state", "snapshot"]
+
+State: TypeAlias = dict[str, Any]  # of a checkpoint: plain values, containers and tensors; see `check_plain`
 
 _log = logging.getLogger(__name__)
 
 
-def check_plain(state: Any, where: str = "state") -> None:
+def check_plain(state: object, where: str = "state") -> None:
     """Raises SupernetError that names the place of the first thing in `state` that would not load again.
 
     Plain are None, bool, int, float, str, dict, list, tuple and dense tensors that have data, by exact type:
@@ -26,13 +28,13 @@ def check_plain(state: Any, where: str = "state") -> None:
         exact = type(state) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
         good = exact and state.layout is torch.strided and state.device.type != "meta"
         kind = f"a {state.layout} {type(state).__name__} on {state.device}"
-    elif type(state) in (dict, OrderedDict):
+    elif isinstance(state, dict) and type(state) in (dict, OrderedDict):
         for key, value in state.items():
             if type(key) not in (str, int):
                 raise SupernetError(f"{where} has the key {key!r}: a checkpoint allows str and int keys")
             check_plain(value, f"{where}[{key!r}]")
         return
-    elif type(state) in (list, tuple):
+    elif isinstance(state, (list, tuple)) and type(state) in (list, tuple):
         for i, value in enumerate(state):
             check_plain(value, f"{where}[{i}]")
         return
@@ -44,7 +46,7 @@ def check_plain(state: Any, where: str = "state") -> None:
         raise SupernetError(f"{where} is {kind}: a checkpoint holds plain values, containers and dense tensors only")
 
 
-def rng_state() -> dict[str, Any]:
+def rng_state() -> State:
     """The state of python's `random`, numpy's global generator, torch's on the CPU and on every CUDA device in use."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 __all__ = ["DigestingFile", "Writer"]
 
@@ -51,7 +51,7 @@ class DigestingFile:
         self._sha256 = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Takes whatever has the buffer interface; the number of bytes."""
         first, count = self.size == 0, memoryview(data).nbytes
         self._file.write(data)

@@ -15,7 +15,7 @@ captured graph of steps stays valid.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,21 @@ from ..config import GuardConfig
 from ..errors import NumbersError
 from ..tasks.task import Sums
 
-__all__ = ["Guard", "check_finite", "measured", "non_finite"]
+__all__ = ["Guard", "Skip", "check_finite", "measured", "non_finite"]
 
 log = logging.getLogger(__name__)
 
 CAUSES = {1: "loss of the weights", 2: "gradient of the weights", 4: "loss of the alphas", 8: "gradient of the alphas"}
+
+
+class Skip(TypedDict):
+    """The last step that was skipped, in plain values: see `Guard.report`."""
+
+    step: int
+    part: str
+    found: str
+    skips: int
+    skips_in_all: int
 
 
 class Guard:
@@ -134,13 +144,13 @@ class Guard:
         self._told = total
         return skips >= self.config.skips
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Skip:
         """The last skip in plain values: step, the part that went wrong first, causes, skips in a row and in all."""
         skips, total, step, cause = self.counts.tolist()
         part = "alphas" if cause & (4 | 8) else "weights"
         return {"step": step, "part": part, "found": _causes(cause), "skips": skips, "skips_in_all": total}
 
-    def check(self, state: Mapping[str, Any]) -> None:
+    def check(self, state: Mapping[str, object]) -> None:
         """Raises NumbersError where a state that is to be saved holds a non-finite value that does not belong there."""
         if self.on:
             check_finite(state, self._infinite)
@@ -170,10 +180,10 @@ class Guard:
         if part == "weights":
             self._statistics.put_back(bad)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         return {"counts": self.counts}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.counts.copy_(state["counts"])
         self._told = int(self.counts[1])
 
@@ -245,10 +255,10 @@ def _norm(gradients: Sequence[Tensor]) -> Tensor:
 
 def _by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     """The tensors of one type and device together, as torch's calls for many tensors want them."""
-    found: dict[Any, list[Tensor]] = {}
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for t in tensors:
-        found.setdefault((t.dtype, t.device), []).append(t)
-    return list(found.values())
+        kinds.setdefault((t.dtype, t.device), []).append(t)
+    return list(kinds.values())
 
 
 def measured(sums: Sums) -> bool:
@@ -256,7 +266,7 @@ def measured(sums: Sums) -> bool:
     return any(bool(value.any()) for value in sums.values())
 
 
-def check_finite(state: Any, apart_from: Iterable[str] = ()) -> None:
+def check_finite(state: object, apart_from: Iterable[str] = ()) -> None:
     """Raises NumbersError that names the tensors of `state` with a non-finite value; one wait for the device."""
     if names := [name for name in non_finite(state) if not name.endswith(tuple(apart_from))]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -264,9 +274,9 @@ def check_finite(state: Any, apart_from: Iterable[str] = ()) -> None:
         raise NumbersError(f"{names[0]}{more} is not finite, and the state is not saved", report)
 
 
-def non_finite(state: Any) -> list[str]:
+def non_finite(state: object) -> list[str]:
     """Dotted names of the floating tensors in nested containers that hold a NaN or an infinity."""
-    by_kind: dict[Any, dict[str, Tensor]] = {}
+    by_kind: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
     for name, value in _tensors(state, ""):
         if (value.is_floating_point() or value.is_complex()) and value.numel():
             by_kind.setdefault((value.dtype, value.device), {})[name] = value.detach()
@@ -277,7 +287,7 @@ def non_finite(state: Any) -> list[str]:
     return found
 
 
-def _tensors(value: Any, where: str) -> Iterable[tuple[str, Tensor]]:
+def _tensors(value: object, where: str) -> Iterable[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield where, value
     elif isinstance(value, Mapping):

@@ -2,9 +2,8 @@
 
 # B batch, K classes
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +34,7 @@ class ImageClassification:
         if not 0 <= self.smoothing < 1:
             raise SupernetError(f"smoothing={self.smoothing} must lie in [0, 1)")
 
-    def unpack(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def unpack(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return batch[0], batch[1]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
@@ -58,7 +57,7 @@ class ImageClassification:
             "loss": loss.double().sum(),
         }
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Shares in [0, 1], and the mean loss."""
         count = int(sums["count"])
         return {key: float(sums[key]) / count for key in ("loss", "top1", "top5")}

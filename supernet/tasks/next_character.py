@@ -5,9 +5,8 @@ loss = mean of -ln p(next)        bits per character: bpc = loss / ln 2
 # B batch, K characters of the alphabet, T places of a window
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ class NextCharacter:
         if not 0 <= self.smoothing < 1:
             raise SupernetError(f"smoothing={self.smoothing} must lie in [0, 1)")
 
-    def unpack(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def unpack(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return batch[0], batch[1]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
@@ -61,7 +60,7 @@ class NextCharacter:
             "loss": loss.double().sum(),
         }
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The mean loss in nats, the same in bits, and the share of right guesses in [0, 1]."""
         count = int(sums["count"])
         loss = float(sums["loss"]) / count

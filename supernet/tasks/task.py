@@ -48,7 +48,7 @@ class Task(Protocol):
         """Sums over the batch that add up over batches (`add_sums`), as scalars on the outputs' device."""
         ...
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """The metrics of all batches that were summed, `selects` and "loss" among them."""
         ...
 

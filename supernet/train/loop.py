@@ -15,7 +15,8 @@ from ..errors import NumbersError, SupernetError
 from ..runs.folder import RunFolder
 from ..runs.log import RunLog
 from ..runs.progress import Progress
-from ..runs.session import Session, State
+from ..runs.session import Session
+from ..runs.state import State
 from ..runtime.ranks import Ranks
 from ..tasks.task import PhaseSums
 

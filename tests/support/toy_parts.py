@@ -195,7 +195,7 @@ class ToyWatcher(Watcher, _Noted):
         verdicts: dict[str, tuple[Verdict, ...]] = {
             "mask": (Mask({table.name: halves[1]}),),
             "fix": (FixEdge(table.name, 0, 3),),
-            "freeze": (Freeze(operations=((0, 1, 4),), tables=(table.name,)),),
+            "freeze": (Freeze(operations=((0, 1, 2),), tables=(table.name,)),),
             "stop": (Stop(look.history[0].genotype),),
             "rollback": (Rollback(self.at - 1, {"weights.weight_decay": 0.01}),),
             "branch": (
