@@ -25,6 +25,7 @@ class _TwoGrids(nn.Module):
         self.conv_2 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False) if c_out > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, c_out, ceil(H / 2), ceil(W / 2)] of `x` [B, c_in, H, W]."""
         height, width = x.shape[-2:]
         if height % 2 or width % 2:  # else the two grids differ in size; even sizes keep the published bits
             x = F.pad(x, (0, width % 2, 0, height % 2))
@@ -51,7 +52,7 @@ class Sourceless(nn.Module):
         return f"c_out={self.c_out}, stride={self.stride}"
 
     def shape(self, x: Tensor) -> tuple[int, int, int, int]:
-        """(B, c_out, ceil(H / stride), ceil(W / stride))"""
+        """(B, c_out, ceil(H / stride), ceil(W / stride)) for `x` [B, C, H, W]."""
         height, width = (-(-size // self.stride) for size in x.shape[-2:])
         return x.shape[0], self.c_out, height, width
 
@@ -60,6 +61,7 @@ class Zero(Sourceless):
     """Zeros; executors may leave it out."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Zeros [B, c_out, ceil(H / stride), ceil(W / stride)] for `x` [B, C, H, W]."""
         return x.new_zeros(self.shape(x))
 
 
