@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .channels_last import keep_contiguous, unsafe_in_channels_last
 from .convolution import relu_conv_bn
 from .preactivated import PreActivated
 from .registry import OPERATIONS
@@ -23,8 +24,12 @@ class _TwoGrids(nn.Module):
         super().__init__()
         self.conv_1 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False) if c_out > 1 else None
+        if unsafe_in_channels_last(self.conv_1.weight, self.conv_1.stride):
+            for conv in filter(None, (self.conv_1, self.conv_2)):
+                keep_contiguous(conv)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, c_out, ceil(H / 2), ceil(W / 2)] of `x` [B, c_in, H, W]."""
         height, width = x.shape[-2:]
         if height % 2 or width % 2:  # else the two grids differ in size; even sizes keep the published bits
             x = F.pad(x, (0, width % 2, 0, height % 2))
@@ -51,7 +56,7 @@ class Sourceless(nn.Module):
         return f"c_out={self.c_out}, stride={self.stride}"
 
     def shape(self, x: Tensor) -> tuple[int, int, int, int]:
-        """(B, c_out, ceil(H / stride), ceil(W / stride))"""
+        """(B, c_out, ceil(H / stride), ceil(W / stride)) for `x` [B, C, H, W]."""
         height, width = (-(-size // self.stride) for size in x.shape[-2:])
         return x.shape[0], self.c_out, height, width
 
@@ -60,6 +65,7 @@ class Zero(Sourceless):
     """Zeros; executors may leave it out."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Zeros [B, c_out, ceil(H / stride), ceil(W / stride)] for `x` [B, C, H, W]."""
         return x.new_zeros(self.shape(x))
 
 

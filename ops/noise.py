@@ -19,6 +19,7 @@ class Noise(Sourceless):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Noise [B, c_out, ceil(H / stride), ceil(W / stride)] for `x` [B, C, H, W]."""
         # Not randn_like: it would fill a channels_last tensor in another order, so that executors drew other numbers.
         return torch.randn(self.shape(x), dtype=x.dtype, device=x.device)
 

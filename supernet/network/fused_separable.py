@@ -119,7 +119,7 @@ class _Separable(torch.autograd.Function):
         learns = any(ctx.needs_input_grad[2:])
         z, last = halves[-1][0], norms[-1]
         with _bodies(x):
-            sum_g, sum_gz, coef = node_mix_bwd_reduce(g, [z[0]], *last, last.mean.new_ones(1))[1:]
+            _dp, sum_g, sum_gz, coef = node_mix_bwd_reduce(g, [z[0]], *last, last.mean.new_ones(1))
             affine = [(last.rstd[0] * sum_gz[0], sum_g)]
             upstream, grads = g, []
             if n > 1:

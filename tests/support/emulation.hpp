@@ -7,6 +7,7 @@
 // NaN for every block. A barrier that some threads miss is an error, and so is a wide access that is not aligned or lies
 // outside of the tensors that were named.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -63,7 +64,9 @@ constexpr std::size_t STACK = 64 * 1024;
 
 struct Fiber {
     enum State { READY, BARRIER, SHUFFLE, DONE } state;
-    ucontext_t context;
+    ucontext_t context;   // where it begins
+    jmp_buf place;        // where it goes on
+    bool begun;
     std::vector<char> stack = std::vector<char>(STACK);
     int line;             // of the barrier it waits at
     long exchanges;       // shuffles it has begun
@@ -74,7 +77,7 @@ struct Fiber {
 static std::vector<Fiber> fibers;
 static std::map<const void*, std::vector<float>> memory;  // shared memory of the running block
 static std::function<void()> body;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int current;
 
 static std::vector<std::pair<const char*, std::size_t>> tensors;  // what may be touched; anything where none is named
@@ -98,9 +101,18 @@ inline void* shared(const void* place, std::size_t bytes) {
     return at->second.data();
 }
 
-inline void wait(Fiber::State state) {
+// Jumps, because swapcontext asks the kernel for the signal mask at every switch; in functions of their own, because a
+// jump leaves the caller's registers undefined.
+__attribute__((noinline)) static void wait(Fiber::State state) {
     fibers[current].state = state;
-    swapcontext(&fibers[current].context, &scheduler);
+    if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
+}
+
+__attribute__((noinline)) static void resume(Fiber& fiber) {
+    if (_setjmp(scheduler)) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    setcontext(&fiber.context);
 }
 
 // The barrier that is left out, to see whether its lack shows.
@@ -149,6 +161,7 @@ inline bool may_run(int i) {
 inline void run_fiber() {
     body();
     fibers[current].state = Fiber::DONE;
+    _longjmp(scheduler, 1);
 }
 
 inline void open_barrier() {
@@ -164,11 +177,11 @@ inline void open_barrier() {
 inline void start_block() {
     memory.clear();
     for (auto& fiber : fibers) {
-        fiber.state = Fiber::READY, fiber.exchanges = 0, fiber.line = 0;
+        fiber.state = Fiber::READY, fiber.exchanges = 0, fiber.line = 0, fiber.begun = false;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = &scheduler;
+        fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, run_fiber, 0);
     }
 }
@@ -180,7 +193,7 @@ inline bool pass(int warp, const std::vector<int>& lanes) {
         const int i = warp * 32 + lane;
         if (!may_run(i)) continue;
         progress = true, current = i, threadIdx = Index{i, 0, 0};
-        swapcontext(&scheduler, &fibers[i].context);
+        resume(fibers[i]);
     }
     return progress;
 }
