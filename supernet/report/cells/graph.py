@@ -61,8 +61,7 @@ def draw_graph(
     for i, item in enumerate(boxes):
         face, line = (BOX, BOX_EDGE) if inputs <= i < output else (END, END_EDGE)
         box(axes, item.x, item.y, item.width, item.height, fc=face, ec=line, lw=1.2, zorder=3)
-        style = {"ha": "center", "va": "center_baseline", "color": INK, "zorder": 4}
-        axes.text(item.x, item.y, names[i], fontsize=FONT + 1, **style)
+        axes.text(item.x, item.y, names[i], fontsize=FONT + 1, ha="center", va="center_baseline", color=INK, zorder=4)
     return figure
 
 
