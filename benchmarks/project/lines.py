@@ -48,7 +48,7 @@ def _piece(file: str, names: str, without: str = "") -> dict[str, Any]:
 _DARTS_NETWORK = [
     _piece(f"{_MACRO}/darts.py", "KINDS CONCATS plans DartsBody DartsNetwork"),
     _piece(f"{_MACRO}/stems.py", "_conv CifarStem ImageNetStem _STEMS make_stem"),
-    _piece("supernet/network/cell.py", "_Entrance"),
+    _piece("supernet/network/cells/cell.py", "_Entrance"),
 ]
 _NASBENCH201_NETWORK = _piece(
     f"{_MACRO}/nasbench201.py",

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SupernetError
-from ..network.cell import CellPlan, DiscreteCell
+from ..network.cells.cell import CellPlan, DiscreteCell
+from ..network.cells.pool_norm import with_pool_norm
 from ..network.macro import MACROS
 from ..network.macro.frame import Fixture, Frame, Site
-from ..network.pool_norm import with_pool_norm
 from ..ops import operation
 from ..space.cells import CellSpace, TopKCells
 from ..space.genotype import Genotype

@@ -21,7 +21,7 @@ from ..cuda_kernels import host
 from ..cuda_kernels.node_mix.mix import node_mix, node_mix_bwd_reduce
 from ..cuda_kernels.separable.edge_group import edge_group, edge_group_bwd
 from ..cuda_kernels.separable.sep_second import sep_second, sep_second_bwd
-from .cell import run_plain
+from .cells.cell import run_plain
 from .executor.layout import Half, separable_halves
 from .executor.norms import Advance, uses_batch
 from .uncompiled import uncompiled

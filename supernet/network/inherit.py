@@ -9,7 +9,7 @@ from torch import nn
 from ..errors import SupernetError
 from ..space.cells import CellSpace
 from ..space.genotype import Genotype
-from .cell import DiscreteCell, MixedCell
+from .cells.cell import DiscreteCell, MixedCell
 
 __all__ = ["inherit"]
 

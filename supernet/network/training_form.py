@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from ..cuda_kernels import host
 from ..errors import SupernetError
 from ..ops.channels_last import to_channels_last
-from .cell import DiscreteCell, run_plain
-from .cell_classifier import CellClassifier
+from .cells.cell import DiscreteCell, run_plain
+from .cells.classifier import CellClassifier
 from .fused_separable import halves_of, run_fused
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..data.resident import Residents
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..network import build_from
-from ..network.cell_classifier import Classifier
+from ..network.cells.classifier import Classifier
 from ..network.macro import macro_of
 from ..network.training_form import Fast
 from ..runs.log import RunLog

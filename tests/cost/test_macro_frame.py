@@ -13,7 +13,7 @@ from supernet.cost import cost_table, flops, report
 from supernet.cost.cells import known_cells
 from supernet.cost.count import Count, count_whole
 from supernet.errors import SupernetError
-from supernet.network.cell import CellPlan, DiscreteCell
+from supernet.network.cells.cell import CellPlan, DiscreteCell
 from supernet.network.macro import MACROS, Macro
 from supernet.network.macro.frame import Fixture, Frame, Shape, Site
 from supernet.space import CellSpace, Genotype, Space

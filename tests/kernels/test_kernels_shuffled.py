@@ -14,7 +14,7 @@ from supernet.cuda_kernels.node_mix.shuffled import (
     unshuffle,
 )
 from supernet.errors import SupernetError
-from supernet.network.partial_channels import join
+from supernet.network.cells.partial_channels import join
 from tests.support.emulation import ORDERS, Emulator
 from tests.support.kernel_checks import Run, holds, inside, padded, poisoned, run_all, same_kind, untouched_around
 

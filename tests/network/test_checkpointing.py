@@ -8,7 +8,7 @@ from supernet.config import MethodConfig
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import Supernet
-from supernet.network.checkpointing import checkpointed
+from supernet.network.cells.checkpointing import checkpointed
 from supernet.network.discrete import build
 from supernet.space import get_space, published
 from supernet.space.cells import CellSpace

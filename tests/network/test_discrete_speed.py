@@ -15,7 +15,7 @@ import supernet
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import build, training_form
-from supernet.network.cell import DiscreteCell
+from supernet.network.cells.cell import DiscreteCell
 from supernet.network.fused_separable import halves_of, run_fused
 from supernet.network.training_form import Fast
 from supernet.ops import operation

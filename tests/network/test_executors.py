@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import EXECUTORS, make_executor
-from supernet.network.cell import CellPlan, MixedCell
+from supernet.network.cells.cell import CellPlan, MixedCell
 from supernet.network.executor.stock import weighted_sum
 from supernet.space import CellSpace, get_space
 from supernet.space.zoo.nasnet import NasnetCells

@@ -20,7 +20,7 @@ from supernet.cuda_kernels.pool_pair import cpu as pool_pair_cpu
 from supernet.cuda_kernels.separable import cpu as separable_cpu
 from supernet.errors import SupernetError
 from supernet.network import Supernet, make_executor
-from supernet.network.cell import MixedCell
+from supernet.network.cells.cell import MixedCell
 from supernet.network.executor import cell_backward, cell_forward
 from supernet.network.executor.automatic import Auto, choose
 from supernet.network.executor.layout import layout_of

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from supernet.cuda_kernels import host
 from supernet.errors import SupernetError
 from supernet.network import EXECUTORS, HostMask, Mixture, Supernet
-from supernet.network.cell import MixedCell
+from supernet.network.cells.cell import MixedCell
 from supernet.network.executor import fused
 from supernet.runtime.host_reads import HostReads
 from supernet.space import Genotype, Space, get_space

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from supernet.errors import SupernetError
 from supernet.network import Supernet, build, make_executor
-from supernet.network.cell import CellPlan, MixedCell
+from supernet.network.cells.cell import CellPlan, MixedCell
 from supernet.space import CellSpace, get_space
 
 EXECUTORS = ("reference", "torch", "cpu")

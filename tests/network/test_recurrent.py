@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from supernet.errors import SupernetError
 from supernet.network import Mixture, Supernet, build
-from supernet.network.recurrent_cell import ACTIVATIONS, NORMS
+from supernet.network.cells.recurrent import ACTIVATIONS, NORMS
 from supernet.space import EdgeCells, Genotype, get_space
 
 SMALL: dict[str, Any] = {"hidden": 3, "num_classes": 5}

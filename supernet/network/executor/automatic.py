@@ -20,7 +20,7 @@ from ..uncompiled import uncompiled
 from .registry import EXECUTORS, Executor
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["Auto", "choose"]
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ...cuda_kernels.node_mix.shuffled import node_mix_shuffled, shuffle, unshuffle
 from ...cuda_kernels.tensors import channels_last
-from ..partial_channels import bypass
+from ..cells.partial_channels import bypass
 from .inner_graphs import InnerGraph
 from .node_sum import MOST_TERMS, mix
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["Bypasses"]
 

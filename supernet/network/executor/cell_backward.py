@@ -18,7 +18,7 @@ from .node_sum import unmix
 from .record import Kept, Record, RowOf, Slot
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["CellBackward"]
 

@@ -23,7 +23,7 @@ from ...cuda_kernels.pool_pair.pair import pool_pair
 from ...cuda_kernels.separable.edge_group import edge_group
 from ...cuda_kernels.separable.sep_second import sep_second
 from ...cuda_kernels.tensors import channels_last, pixels
-from ..partial_channels import take
+from ..cells.partial_channels import take
 from .bypasses import Bypasses
 from .inner_graphs import InnerGraph
 from .layout import ITSELF, Candidate, Layout, Source, filters
@@ -32,7 +32,7 @@ from .norms import Advance, pack, plain
 from .record import Kept, KeptTerm, NodeRecord, Record, RowOf, ShareOf, Slot
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["CellForward"]
 

@@ -15,7 +15,7 @@ from .depthwise import depthwise, has_quick_form
 from .pointwise import is_pointwise, pointwise
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["after_relu", "enter"]
 

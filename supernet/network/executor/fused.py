@@ -31,7 +31,7 @@ from .record import Record
 from .registry import EXECUTORS, refuse_hooks
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["Cpu", "Cuda", "Fused"]
 

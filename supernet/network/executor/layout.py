@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ...ops import PreActivated
 from ...ops.identity import Sourceless, Zero
-from ..pool_norm import PoolNorm
+from ..cells.pool_norm import PoolNorm
 from .separable_halves import Half, separable_halves
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["AVERAGE", "ITSELF", "MAXIMUM", "Branch", "Candidate", "Half", "Layout", "Place", "Share", "Source", "Stock",
            "filters", "layout_of", "separable_halves"]  # fmt: skip

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from ...ops.identity import Zero
+from ..cells.partial_channels import bypass, join, share, take
 from ..gates import gated_statistics
 from ..mixture import HostMask, Mask, split_gate
-from ..partial_channels import bypass, join, share, take
 from .registry import EXECUTORS
 
 if TYPE_CHECKING:
     from ...space.cells import Edge
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["Reference"]
 

@@ -12,7 +12,7 @@ from ..connector import name_of
 from ..mixture import Mask
 
 if TYPE_CHECKING:
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
     from ..connector import EdgeHooks
 
 __all__ = ["EXECUTORS", "Executor", "refuse_hooks"]

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from ...ops import PreActivated
 from ...ops.identity import Zero
+from ..cells.partial_channels import bypass, join, share, take
+from ..cells.pool_norm import PoolNorm
 from ..gates import gated_statistics
 from ..mixture import HostMask, Mask, split_gate
-from ..partial_channels import bypass, join, share, take
-from ..pool_norm import PoolNorm
 from .cpu_forms import after_relu, enter
 from .registry import EXECUTORS
 
 if TYPE_CHECKING:
     from ...space.cells import Edge
-    from ..cell import MixedCell
+    from ..cells.cell import MixedCell
 
 __all__ = ["Wide", "weighted_sum"]
 

@@ -13,8 +13,8 @@ from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..body import Body
-from ..cell import MixedCell
-from ..checkpointing import checkpointed
+from ..cells.cell import MixedCell
+from ..cells.checkpointing import checkpointed
 from ..connector import EdgeConnector, EdgeHooks, Observer
 from ..executor import Executor, make_executor
 from ..executor.registry import refuse_hooks

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ...errors import SupernetError, unknown
 from ...space.genotype import Genotype
 from ...space.space import Space
-from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..cell_classifier import CellClassifier, drop_path, linear_head
+from ..cells.cell import CellPlan, DiscreteCell, MixedCell
+from ..cells.classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..mixture import Mixture
 from .auxiliary import AuxiliaryHead

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from ..cell import CellPlan
-from ..cell_classifier import CellClassifier
+from ..cells.cell import CellPlan
+from ..cells.classifier import CellClassifier
 
 __all__ = ["Fixture", "Frame", "FrameOf", "Shape", "Site", "halved", "head"]
 

@@ -15,8 +15,8 @@ from ...errors import SupernetError
 from ...ops.convolution import relu_conv_bn
 from ...space.genotype import Genotype
 from ...space.space import Space
-from ..cell import CellPlan, DiscreteCell, MixedCell
-from ..cell_classifier import CellClassifier, drop_path, linear_head
+from ..cells.cell import CellPlan, DiscreteCell, MixedCell
+from ..cells.classifier import CellClassifier, drop_path, linear_head
 from ..executor import Executor
 from ..mixture import Mixture
 from .cells import CellBody, require_cells

@@ -18,10 +18,10 @@ from ...space.cells import CellSpace
 from ...space.genotype import Genotype
 from ...space.space import Space
 from ..body import Body
+from ..cells.recurrent import DiscreteRecurrentCell, MixedRecurrentCell
 from ..executor import Executor, make_executor
 from ..inherit import inherit
 from ..mixture import Mixture
-from ..recurrent_cell import DiscreteRecurrentCell, MixedRecurrentCell
 from .discrete import build_from, shared_arguments
 from .registry import MACROS, Macro
 

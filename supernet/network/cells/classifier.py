@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import SupernetError
-from ..space.zoo.timm_interface import Classifier, drop_path
+from ...errors import SupernetError
+from ...space.zoo.timm_interface import Classifier, drop_path
 from .checkpointing import checkpointed
 
 __all__ = ["CellClassifier", "Classifier", "drop_path", "linear_head"]

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import SupernetError, unknown
-from ..registry import Registry
-from ..space.cells import CellSpace
-from ..space.graph import CellGraph
-from .mixture import HostMask, Mask, split_gate
+from ...errors import SupernetError, unknown
+from ...registry import Registry
+from ...space.cells import CellSpace
+from ...space.graph import CellGraph
+from ..mixture import HostMask, Mask, split_gate
 
 __all__ = ["ACTIVATIONS", "NORMS", "DiscreteRecurrentCell", "MixedRecurrentCell"]
 

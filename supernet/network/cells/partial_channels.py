@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import SupernetError
+from ...errors import SupernetError
 
 __all__ = ["bypass", "join", "require_divisor", "share", "take"]
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..ops import operation
-from ..ops.convolution import relu_conv_bn
-from ..ops.identity import FactorizedReduce, Zero
-from ..space.cells import CellSpace, Edge
-from ..space.graph import CellGraph
-from ..space.zoo.timm_interface import drop_path as drop_path_of
-from .connector import EdgeHooks, EdgeSite
-from .mixture import HostMask
+from ...ops import operation
+from ...ops.convolution import relu_conv_bn
+from ...ops.identity import FactorizedReduce, Zero
+from ...space.cells import CellSpace, Edge
+from ...space.graph import CellGraph
+from ...space.zoo.timm_interface import drop_path as drop_path_of
+from ..connector import EdgeHooks, EdgeSite
+from ..mixture import HostMask
 from .partial_channels import require_divisor
 from .pool_norm import with_pool_norm
 
 if TYPE_CHECKING:
-    from .executor.layout import Layout
+    from ..executor.layout import Layout
 
 __all__ = ["CellPlan", "DiscreteCell", "MixedCell", "join", "run_plain"]
 

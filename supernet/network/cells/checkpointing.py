@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import SupernetError
-from ..ops.noise import Noise
+from ...errors import SupernetError
+from ...ops.noise import Noise
+from ..connector import Observer
 from .cell import MixedCell
-from .connector import Observer
 
 __all__ = ["checkpointed"]
 

@@ -1,0 +1,1 @@
+"""One cell as modules: mixed, discrete and recurrent, with its norms, partial channels and checkpointing."""
