@@ -43,7 +43,7 @@ class RecipeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedConfig:
-    """How a discrete network is run while it trains (network/speed.py); changes rounding only."""
+    """How a discrete network is run while it trains (network/training_form.py); changes rounding only."""
 
     channels_last: str = "auto"  # the memory format: auto (where it was measured to be faster), on, off
     fused: str = "auto"  # separable convolutions as fused operators: auto (as above), on, off
