@@ -18,7 +18,7 @@ __all__ = ["adam", "load_into", "set_lr", "sgd"]
 
 
 def sgd(weights: Sequence[Tensor], config: WeightConfig) -> torch.optim.SGD:
-    """Momentum SGD whose momenta are there from the start."""
+    """Momentum SGD over weights of any shape, whose momenta are there from the start."""
     fused = _may_fuse(weights)
     optimizer = torch.optim.SGD(
         weights,
@@ -34,7 +34,7 @@ def sgd(weights: Sequence[Tensor], config: WeightConfig) -> torch.optim.SGD:
 
 
 def adam(alphas: Sequence[Tensor], config: AlphaConfig) -> torch.optim.Adam:
-    """Adam whose count of steps is on the device of the alphas."""
+    """Adam over alphas [E, O], and parameters of any shape, whose count of steps is on their device."""
     fused = _may_fuse(alphas)
     optimizer: Any = torch.optim.Adam(
         alphas,
@@ -66,11 +66,11 @@ def load_into(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> Non
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, p in enumerate(parameters):
-        given, own = state["state"].get(number, {}), optimizer.state[p]
+        saved, own = state["state"].get(number, {}), optimizer.state[p]
         for name, value in own.items():
-            if isinstance(value, Tensor) and name not in given:
+            if isinstance(value, Tensor) and name not in saved:
                 value.zero_()
-        for name, value in given.items():
+        for name, value in saved.items():
             if not isinstance(value, Tensor):
                 own[name] = value
             elif isinstance(own.get(name), Tensor):

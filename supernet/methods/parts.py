@@ -109,7 +109,7 @@ class Regulariser(Part):
         return None
 
     def weights(self, problem: Problem) -> Sequence[Tensor] | None:
-        """Gradients to add to those of the weights, each of its weight's shape; `problem.value` is the loss."""
+        """Gradients to add to those of the weights, in the shapes of the weights; `problem.value` is the loss."""
         return None
 
 

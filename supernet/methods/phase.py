@@ -9,7 +9,7 @@ a final selection     Phase(81, learns={"weights", "selection"}, network={...})
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import SupernetError, unknown
 from ..network.mixture import HostMask
@@ -63,10 +63,7 @@ class Phase:
         return values
 
 
-def phase_from(values: Mapping[str, object]) -> Phase:
+def phase_from(values: Mapping[str, Any]) -> Phase:
     """The phase of what `Phase.plain` gave."""
-    fields = dict(values)
-    fields["learns"] = frozenset(fields["learns"])  # type: ignore[call-overload]
-    masks: Mapping[str, list[list[bool]]] = fields["masks"]  # type: ignore[assignment]
-    fields["masks"] = {name: tuple(tuple(row) for row in mask) for name, mask in masks.items()}
-    return Phase(**fields)  # type: ignore[arg-type]
+    masks = {name: tuple(tuple(row) for row in mask) for name, mask in values["masks"].items()}
+    return Phase(**{**values, "masks": masks, "learns": frozenset(values["learns"])})

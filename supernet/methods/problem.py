@@ -75,7 +75,7 @@ class Problem:
 
     @torch.no_grad()
     def virtual_weights(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """The weights w' after a virtual step, for training gradients at the present weights; shapes of the weights."""
+        """The weights w' after a virtual step, for training gradients in the shapes of the weights."""
         steps = torch._foreach_add(list(gradients), list(self.weights), alpha=self.weight_decay)
         buffers = [(step, b) for step, b in zip(steps, self.momentum_buffers, strict=False) if b is not None]
         if buffers:
@@ -97,7 +97,7 @@ class Problem:
 
     @contextmanager
     def at(self, weights: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, the network has these weights, each in its own shape; afterwards its own again, to the bit."""
+        """Inside, the network has these weights, in the shapes of its own; afterwards its own again, to the bit."""
         with torch.no_grad():
             own = [torch.empty_like(w) for w in self.weights]
             _assign(own, self.weights)

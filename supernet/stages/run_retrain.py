@@ -13,7 +13,7 @@ from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
-from ..runs.folder import RunFolder
+from ..runs.folder import RunFolder, as_begun
 from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything
 from ..runtime.out_of_memory import as_configured
@@ -67,13 +67,16 @@ def run_retrain(
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
     reference = genotype or config.genotype
-    genotype, label = find_genotype(reference)
+    genotype, name = find_genotype(reference)
+    label = label_of(config, name)
+    if in_folder:
+        config = as_begun(config, "retrain", label.text, prefix=label.prefix)
     space = space or find_space(reference, genotype, config.allow)
     if ranks.main:
         _warn_of_other_data(config)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label_of(config, label), in_folder, ranks) as run:
+    with run_folder(config, "retrain", label, in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)

@@ -13,6 +13,7 @@ from ..methods import Method
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
 from ..report.tensorboard import show_supernet
+from ..runs.folder import as_begun
 from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
@@ -59,6 +60,8 @@ def run_search(
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
     label = label_of(config, label_of_own(space) if space is not None else label_of_space(config.space))
+    if in_folder:
+        config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
     _check_parts(config)
     splits = open_splits(config, splits, ranks)

@@ -29,7 +29,7 @@ from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..tasks.task import Task
 
-__all__ = ["BilevelStep"]
+__all__ = ["Batch", "BilevelStep"]
 
 Batch = Sequence[Tensor]
 
@@ -120,9 +120,10 @@ class BilevelStep:
     def problem(
         self, half: Half, train: Batch, val: Batch | None = None, sums: dict[str, Tensor] | None = None
     ) -> Problem:
-        """The bilevel problem on two batches, as one half of a step sees it; `sums` receives those of its first pass.
+        """The bilevel problem on two batches, as one half of a step sees it.
 
-        The alphas' half measures the validation batch, the weights' half the training batch.
+        `sums` receives those of its first pass, scalars: in the alphas' half of the validation batch, in the weights'
+        half of the training batch.
         """
         measured: BatchName = "val" if half == "alphas" else "train"
         repeatable = half == "alphas" and self.method.hypergradient.uses_training_batch

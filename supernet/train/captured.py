@@ -13,7 +13,7 @@ cannot be seen is a decision that a network makes by a count or a clock of its o
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -22,11 +22,13 @@ from ..runs.state import rng_state
 from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
 from ..runtime.host_reads import HostReads
 from ..tasks.task import PhaseSums
-from .bilevel import BilevelStep
+from .bilevel import Batch, BilevelStep
 
 __all__ = ["CapturedStep"]
 
 log = logging.getLogger(__name__)
+
+Nested: TypeAlias = Any  # tensors in lists, tuples and mappings
 
 
 class CapturedStep:
@@ -46,7 +48,7 @@ class CapturedStep:
         self.step, self.guard, self.device = step, step.guard, step.device
         self.why_not = "capture=off" if capture == "off" else _why_not(step, graphs)
         self._sums: dict[str, dict[str, Tensor]] = {}
-        self._forms: dict[Any, _Form] = {}
+        self._forms: dict[object, _Form] = {}
         self._graphs = graphs
         if self.why_not is None and graphs is None:
             self._graphs = CudaGraphs(self.device)
@@ -60,7 +62,7 @@ class CapturedStep:
         """Whether some form of step has its graph."""
         return any(form.graph is not None for form in self._forms.values())
 
-    def __call__(self, train: Any, val: Any | None, epoch: int, number: int) -> PhaseSums:
+    def __call__(self, train: Batch, val: Batch | None, epoch: int, number: int) -> PhaseSums:
         """Step `number` of a run, on a batch for the weights and one for the alphas (None: the alphas rest).
 
         The batches' tensors are on the device. Returns the task's sums, as `BilevelStep` does.
@@ -76,31 +78,31 @@ class CapturedStep:
             form.replay(train, val)
         else:
             self._run(train, val)
-        return {phase: dict(found) for phase, found in self._sums.items() if phase != "alpha" or val is not None}
+        return {phase: dict(totals) for phase, totals in self._sums.items() if phase != "alpha" or val is not None}
 
     def reset(self) -> None:
         """Forgets the graphs: for when something was loaded that may have put tensors in other places."""
         self._forms.clear()
 
-    def _run(self, train: Any, val: Any | None) -> None:
+    def _run(self, train: Batch, val: Batch | None) -> None:
         """One step as it is; its sums are copied to where those of every step are."""
         sums = self.step.run(train, val)
         self.guard.count()
-        for phase, found in sums.items():
-            kept = self._sums.setdefault(phase, {})
-            for name, value in found.items():
-                if name in kept:
-                    kept[name].copy_(value)
+        for phase, values in sums.items():
+            places = self._sums.setdefault(phase, {})
+            for name, value in values.items():
+                if name in places:
+                    places[name].copy_(value)
                 else:
-                    kept[name] = value.detach().clone()
+                    places[name] = value.detach().clone()
 
-    def _form(self, train: Any, val: Any | None) -> "_Form | None":
+    def _form(self, train: Batch, val: Batch | None) -> "_Form | None":
         key = _form_of((train, val))
         if key not in self._forms and len(self._forms) < self.MOST_FORMS:
             self._forms[key] = _Form()
         return self._forms.get(key)
 
-    def _warm_up(self, form: "_Form", graphs: Graphs, train: Any, val: Any | None) -> None:
+    def _warm_up(self, form: "_Form", graphs: Graphs, train: Batch, val: Batch | None) -> None:
         """One step as it is; the last one before a capture is watched for what a graph would not do."""
         form.steps += 1
         reads, drawn = HostReads(self.device), _drawn()
@@ -117,7 +119,7 @@ class CapturedStep:
         elif device and self.step.method.hypergradient.uses_training_batch:
             self._leave("second-order differences repeat the network's random draws, which a graph does not")
 
-    def _capture(self, form: "_Form", graphs: Graphs, train: Any, val: Any | None) -> bool:
+    def _capture(self, form: "_Form", graphs: Graphs, train: Batch, val: Batch | None) -> bool:
         """Gives a form its graph; False where that failed, and then no step is captured any more."""
         form.train, form.val = _map(train, Tensor.clone), _map(val, Tensor.clone)
         try:
@@ -141,11 +143,11 @@ class _Form:
 
     def __init__(self) -> None:
         self.steps = 0
-        self.train: Any = None
-        self.val: Any = None
+        self.train: Nested = None
+        self.val: Nested = None
         self.graph: Graph | None = None
 
-    def replay(self, train: Any, val: Any | None) -> None:
+    def replay(self, train: Batch, val: Batch | None) -> None:
         """A step on these batches; what of them lies on the host stays out, because no graph reads it."""
         for place, value in zip(_leaves((self.train, self.val)), _leaves((train, val)), strict=True):
             if isinstance(place, Tensor) and place is not value:
@@ -176,13 +178,13 @@ def _reason(error: BaseException) -> str:
     return (str(inner or "") or str(error)).partition("\n")[0][:200]
 
 
-def _drawn() -> tuple[Any, Any]:
+def _drawn() -> tuple[object, object]:
     """The states of the host's random generators, and of the devices', to compare."""
-    found = rng_state()
-    return [found["python"], found["numpy"], found["torch"].tolist()], [state.tolist() for state in found["cuda"]]
+    state = rng_state()
+    return [state["python"], state["numpy"], state["torch"].tolist()], [one.tolist() for one in state["cuda"]]
 
 
-def _map(value: Any, f: Callable[[Tensor], Any]) -> Any:
+def _map(value: Nested, f: Callable[[Tensor], Tensor]) -> Nested:
     """`value` with `f` of each tensor in its lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         return f(value)
@@ -193,13 +195,13 @@ def _map(value: Any, f: Callable[[Tensor], Any]) -> Any:
     return type(value)(_map(item, f) for item in value) if isinstance(value, list | tuple) else value
 
 
-def _leaves(value: Any) -> list[Any]:
+def _leaves(value: Nested) -> list[Nested]:
     if isinstance(value, Mapping):
         value = list(value.values())
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list | tuple) else [value]
 
 
-def _form_of(batches: Any) -> tuple[Any, ...]:
+def _form_of(batches: Nested) -> tuple[object, ...]:
     """What batches must have in common for one graph."""
     return tuple(
         (leaf.device, leaf.dtype, leaf.shape, leaf.stride())
@@ -209,5 +211,5 @@ def _form_of(batches: Any) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _shapes(batches: Any) -> str:
+def _shapes(batches: Nested) -> str:
     return ", ".join(str(tuple(leaf.shape)) for leaf in _leaves(batches) if isinstance(leaf, Tensor))

@@ -4,12 +4,11 @@ Epochs of the run count on, whatever happens; `shift` is how many of them a roll
 are those of the run less the shift.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..methods.look import Ended
 from ..methods.phase import Phase, phase_from
+from ..runs.state import State
 from ..space import Genotype
 
 __all__ = ["Course"]
@@ -97,7 +96,7 @@ class Course:
         if self.stopped is None and len(self.ended) > self.number and self.ended[-1] < self.phase.epochs:
             self.ended.pop()  # what was the end is one no more
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> State:
         """As plain values; `course_from` reads them."""
         return {
             "phases": [phase.plain() for phase in self.phases],
@@ -114,7 +113,7 @@ class Course:
         }
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Course":
+    def of(cls, values: State) -> "Course":
         """The course of what `plain` gave."""
         read = Genotype.from_json
         return cls(

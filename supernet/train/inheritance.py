@@ -2,19 +2,19 @@
 # E edges, O operations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..network.mixture import HostMask
+from ..runs.state import State
 from .bilevel import BilevelStep
 
 __all__ = ["hand_on", "plain_masks", "strongest"]
 
 
 @torch.no_grad()
-def hand_on(state: Mapping[str, Any], step: BilevelStep) -> None:
+def hand_on(state: State, step: BilevelStep) -> None:
     """Copies what a step's `state_dict` holds into `step`, tensor by tensor where name and shape agree.
 
     Weights, alphas, running statistics and the parts' own parameters; optimisers begin anew, since their steps were

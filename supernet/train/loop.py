@@ -20,7 +20,7 @@ from ..runs.state import State
 from ..runtime.ranks import Ranks
 from ..tasks.task import PhaseSums
 
-__all__ = ["Loop", "Outcome", "Program"]
+__all__ = ["Loop", "Metrics", "Outcome", "Program"]
 
 B = TypeVar("B")  # a batch: only the program knows what it is
 Metrics = Mapping[str, Any]  # numbers, and texts that equal runs share
@@ -76,7 +76,7 @@ class Program(Protocol[B]):
         """Named numbers of some sums, for a row of the log."""
         ...
 
-    def end_epoch(self, epoch: int) -> dict[str, Any]:
+    def end_epoch(self, epoch: int) -> Metrics:
         """What the end of an epoch measures; must not draw from a generator that training uses."""
         ...
 
@@ -88,7 +88,7 @@ class Program(Protocol[B]):
         """Figures of the present state, at the end of an epoch."""
         ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> State: ...
 
     def load_state_dict(self, state: State) -> None: ...
 
@@ -101,8 +101,8 @@ class Outcome:
 
     done: bool
     step: int
-    last: dict[str, Any]
-    best: dict[str, Any]
+    last: Metrics
+    best: Metrics
     seconds: float
 
 
@@ -121,8 +121,8 @@ class Loop(Generic[B]):
         self.program, self.ranks = program, ranks or Ranks()
         self.session = Session(program.stage, run=run, checkpoint=checkpoint, log_config=log_config, team=self.ranks)
         self.sums: dict[str, dict[str, Tensor]] = {}  # of the epoch so far, on this rank
-        self.last: dict[str, Any] = {}
-        self.best: dict[str, Any] = {}
+        self.last: Metrics = {}
+        self.best: Metrics = {}
         self._line: dict[str, float] | None = None  # what the progress line shows
 
     def load_best(self) -> None:

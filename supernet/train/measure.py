@@ -39,7 +39,7 @@ def evaluate(
 
 
 def phase_metrics(task: Task, sums: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
-    """The metrics of each phase as ``phase/name``; phases whose steps were all skipped have none."""
+    """The metrics of each phase as ``phase/name``, of sums that are scalars; phases that were skipped have none."""
     return {
         f"{phase}/{name}": value
         for phase, totals in sums.items()

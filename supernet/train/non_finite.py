@@ -41,11 +41,11 @@ def trace(net: nn.Module, gradients: Gradients) -> dict[str, Any]:
     hooks.append(net.register_forward_pre_hook(lambda _, given: inputs.append(not non_finite(list(given)))))
     try:
         with frozen_statistics(net), torch.random.fork_rng():
-            loss, found = gradients()
+            loss, named = gradients()
     finally:
         for hook in hooks:
             hook.remove()
-    names = non_finite(found)
+    names = non_finite(named)
     where = "output" if bad else "loss" if non_finite([loss]) else "gradient" if names else None
     module = bad[0] if bad else _latest(names, calls) if where == "gradient" else None
     return {"where": where, "module": module, "input": all(inputs), "gradients": names[:20] if not bad else []}
@@ -53,18 +53,18 @@ def trace(net: nn.Module, gradients: Gradients) -> dict[str, Any]:
 
 def stop(guard: Guard, net: nn.Module, seed: int, indices: list[int], gradients: Gradients) -> NumbersError:
     """The error that ends a run after its skips, with its report; `indices` are the samples of the last one's batch."""
-    told = guard.report()
+    skip = guard.report()
     try:
-        found = trace(net, gradients)
+        origin = trace(net, gradients)
     except RuntimeError as error:  # such as no memory for another run: what is known must be told all the same
-        found = {"where": None, "module": None, "input": True, "failed": str(error)[:200]}
-    place = f"first in the {found['where']}" if found["where"] else "and finite when the batch was run again"
-    if found["module"] is not None:
-        place += f" of {found['module']}" + ("" if found["input"] else ", whose input has them already")
+        origin = {"where": None, "module": None, "input": True, "failed": str(error)[:200]}
+    place = f"first in the {origin['where']}" if origin["where"] else "and finite when the batch was run again"
+    if origin["module"] is not None:
+        place += f" of {origin['module']}" + ("" if origin["input"] else ", whose input has them already")
     return NumbersError(
-        f"non-finite {told['found']} in {told['skips']} steps in a row, the last is step {told['step']} of seed "
+        f"non-finite {skip['found']} in {skip['skips']} steps in a row, the last is step {skip['step']} of seed "
         f"{seed}: {place}; samples {_short(indices)}; check them, lower the learning rate or raise guard.skips",
-        {"seed": seed, **told, **found, "indices": indices},
+        {"seed": seed, **skip, **origin, "indices": indices},
     )
 
 

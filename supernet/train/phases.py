@@ -26,6 +26,7 @@ from ..methods.verdict import Done, Enter, FixEdge, Freeze, Mask, Rollback, Stop
 from ..network import Supernet
 from ..network.macro import macro_of
 from ..network.mixture import HostMask
+from ..runs.state import State
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
@@ -75,8 +76,8 @@ class Phases:
     ) -> None:
         self.config, self.space, self.info, self.task, self.device = config, space, info, task, device
         self.ranks, self.course = ranks, course
-        self._past: list[dict[str, Any]] = []  # {"epoch": of the run, "state": of the step and the guard}
-        self._parent: dict[str, Any] | None = None  # of the step, when the search branched
+        self._past: list[State] = []  # {"epoch": of the run, "state": of the step and the guard}
+        self._parent: State | None = None  # of the step, when the search branched
         self._make()
         self._restrict(course.phase, {})
 
@@ -272,7 +273,7 @@ class Phases:
             groups[group] = replace(groups[group], **{name: value})
         return groups["weights"], groups["alphas"]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The step's tensors, the guard's counts, the course, and the states that may be gone back to."""
         state: dict[str, Any] = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict()}
         state["course"] = self.course.plain()
@@ -282,7 +283,7 @@ class Phases:
             state["parent"] = self._parent
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Takes over what `state_dict` gave; also that of before there were phases, which has no course."""
         if "course" in state:
             before = self.course
@@ -293,7 +294,7 @@ class Phases:
                 self._make()
         self._load(state)
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: State) -> None:
         self.bilevel.load_state_dict(state["bilevel"])
         self.guard.load_state_dict(state["guard"])
         self.bilevel.epochs = self.course.segment[1]

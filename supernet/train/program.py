@@ -78,7 +78,7 @@ class TrainingProgram(ABC):
         return stop(self.guard, self.net, self.seed, self.indices(part, step), gradients)
 
     def named_gradients(self) -> dict[str, Tensor]:
-        """The gradients that are there, each of its parameter's shape, by the parameters' names."""
+        """The gradients that are there, in the shapes of the parameters, by the parameters' names."""
         return {name: p.grad for name, p in self.net.named_parameters() if p.grad is not None}
 
     def indices(self, part: str, step: int) -> list[int]:

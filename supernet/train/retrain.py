@@ -23,12 +23,14 @@ from ..network.cells.classifier import Classifier
 from ..network.macro import macro_of
 from ..network.training_form import Fast
 from ..runs.log import RunLog
+from ..runs.state import State
 from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
-from ..tasks.task import Task
+from ..tasks.task import PhaseSums, Task
 from .compatibility import check_fits, fit_arguments
+from .loop import Metrics
 from .measure import evaluate
 from .program import TrainingProgram
 from .recipe import check_recipe, mixup_of, optimizer_of, scheduler_of, transformed
@@ -77,17 +79,18 @@ class RetrainProgram(TrainingProgram):
         if self.ema is not None:
             self.ranks.same_state(self.ema.module)
 
-    def step(self, batch: Batch, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
+    def step(self, batch: Batch, epoch: int, step: int) -> PhaseSums:
+        """One step on a batch; the sums are scalars."""
         self.ranks.seed_step(self.config.seed, step)
         self.net.train()
         self.guard.begin()
         self.scheduler.step_update(num_updates=step)
         if isinstance(self.net, Classifier):
             self.net.set_drop_path(self.recipe.drop_path * epoch / self.config.epochs)
-        loss, found = self._gradients(batch)
+        loss, sums = self._gradients(batch)
         loss = self.ranks.mean_gradients(self.net.parameters(), loss)
         norm = self.guard.clip(self.net.parameters(), self.recipe.clip)
-        sums = self.guard.update("weights", self.optimizer, loss, norm, found)
+        sums = self.guard.update("weights", self.optimizer, loss, norm, sums)
         if self.ema is not None:
             self.ema.update(self.net, step=step)
         if self.guard.end(step):
@@ -112,6 +115,7 @@ class RetrainProgram(TrainingProgram):
         return loss, self.task.sums(logits.detach().float(), targets)
 
     def gradients_again(self, part: str, step: int) -> Callable[[], tuple[Tensor, Mapping[str, Tensor]]]:
+        """The loss, a scalar, and the gradients by name, in the shapes of the parameters."""
         batch = next(self.train.epoch(*divmod(step, self.steps)))
 
         def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -130,18 +134,18 @@ class RetrainProgram(TrainingProgram):
         """The network that is measured and exported: the weight average where there is one."""
         return self.ema.module if self.ema is not None else self.net
 
-    def end_epoch(self, epoch: int) -> dict[str, Any]:
+    def end_epoch(self, epoch: int) -> Metrics:
         """Metrics of the validation part, and the learning rate of the epoch's last step."""
-        found: dict[str, Any] = {"lr": self.optimizer.param_groups[0]["lr"]}
+        metrics: dict[str, float] = {"lr": self.optimizer.param_groups[0]["lr"]}
         self.ranks.same_buffers(self.net)
         self.ranks.same_buffers(self.ema.module if self.ema is not None else None)
         if self.val is not None:
             with autocast(self.device, self.config.amp):
                 val = evaluate(self.model, self.task, self.val, self.ranks)
-            found |= {f"val/{name}": value for name, value in val.items()}
-        return found
+            metrics |= {f"val/{name}": value for name, value in val.items()}
+        return metrics
 
-    def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+    def better(self, metrics: Metrics, best: Metrics | None) -> bool:
         """By the task's metric on the validation part; the later of equals, and always the last without that part."""
         key = f"val/{self.task.selects}"
         if best is None or key not in metrics:
@@ -151,12 +155,12 @@ class RetrainProgram(TrainingProgram):
     def show(self, run_log: RunLog, step: int, epoch: int) -> None:
         """Nothing to draw: the cells are the search's."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["guard"] = self.guard.state_dict()
         return state | ({"ema": self.ema.module.state_dict()} if self.ema is not None else {})
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.guard.load_state_dict(state["guard"])
@@ -180,7 +184,7 @@ def discrete_network(
     return build_from(space, genotype, seed=config.seed, **arguments), arguments
 
 
-def selected_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """The weights that are measured and exported, in a `state` that `RetrainProgram.state_dict` gave: the average's."""
-    weights: Mapping[str, Tensor] = state.get("ema", state["net"])
+def selected_weights(state: State) -> Mapping[str, Tensor]:
+    """The weights that are measured and exported, in the shapes of the network, out of its program's `state`."""
+    weights: Mapping[str, Tensor] = state["ema"] if "ema" in state else state["net"]
     return weights

@@ -24,12 +24,18 @@ from ..network import Supernet
 from ..network.entropy import entropies
 from ..network.mixture import Mixture
 from ..runs.log import RunLog
+from ..runs.state import State
 from ..runtime.device import autocast
+from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..space.genotype import JSON
 from ..tasks.task import Task
+from .bilevel import BilevelStep
+from .captured import CapturedStep
 from .compatibility import check_fits
 from .course import Course
+from .loop import Metrics
 from .measure import evaluate
 from .phases import Phases, planned
 from .program import TrainingProgram
@@ -84,15 +90,15 @@ class SearchProgram(TrainingProgram):
         return self.phases.net
 
     @property
-    def bilevel(self) -> Any:
+    def bilevel(self) -> BilevelStep:
         return self.phases.bilevel
 
     @property
-    def stepper(self) -> Any:
+    def stepper(self) -> CapturedStep:
         return self.phases.stepper
 
     @property
-    def guard(self) -> Any:  # type: ignore[override]
+    def guard(self) -> Guard:  # type: ignore[override]
         return self.phases.guard
 
     @property
@@ -119,15 +125,19 @@ class SearchProgram(TrainingProgram):
         return sums
 
     def gradients_again(self, part: str, step: int) -> Callable[[], tuple[Tensor, Mapping[str, Tensor]]]:
-        """With the executor whose modules can be watched."""
+        """The loss, a scalar, and the gradients in the shapes of the parameters; by modules that can be watched."""
         train = next(self.train.epoch(*divmod(step, self.steps)))
         self.bilevel.prepare(self.phases.epoch(step // self.steps), step)
 
         def gradients() -> tuple[Tensor, Mapping[str, Tensor]]:
             with self.net.executing("reference"):
                 if part == "alphas":
-                    loss, found, _ = self.bilevel.alpha_gradients(train, self.alphas.at(step))
-                    return loss, {f"alpha.{name}": g for name, g in zip(self.net.alpha, found, strict=False)}
+                    loss, estimates, _ = self.bilevel.alpha_gradients(train, self.alphas.at(step))
+                    names = {
+                        id(p): name
+                        for name, p in (*self.net.named_parameters(), *self.phases.method.named_parameters())
+                    }
+                    return loss, {names[id(a)]: g for a, g in zip(self.bilevel.alphas, estimates, strict=True)}
                 loss, _ = self.bilevel.weight_gradients(train)
                 return loss, self.named_gradients()
 
@@ -138,21 +148,20 @@ class SearchProgram(TrainingProgram):
         epoch, number = divmod(step, len(loader))
         return loader.indices(epoch)[number].tolist()
 
-    def end_epoch(self, epoch: int) -> dict[str, Any]:
+    def end_epoch(self, epoch: int) -> Metrics:
         """Validation on the alphas' part, entropies, shares of skips, the genotype's hash; then what follows of it."""
         self.ranks.same_buffers(self.net)
-        metrics: dict[str, Any] = {f"val/{name}": value for name, value in self.measure().items()}
+        metrics: Metrics = {f"val/{name}": value for name, value in self.measure().items()}
         genotype = self.genotype()
         self.ranks.assert_equal("the genotype", genotype.hash)
-        metrics |= self._described(genotype)
-        metrics["lr"] = self.bilevel.lr(self.phases.epoch(epoch))
+        metrics = {**metrics, **self._described(genotype), "lr": self.bilevel.lr(self.phases.epoch(epoch))}
         ended = self.phases.end_epoch(lambda history: self._look(epoch, metrics, genotype, history), epoch)
-        return metrics | ended
+        return {**metrics, **ended}
 
     @torch.no_grad()
-    def _described(self, genotype: Genotype) -> dict[str, Any]:
+    def _described(self, genotype: Genotype) -> Metrics:
         """How undecided the alphas are, and how much of them and of the genotype is skips."""
-        described: dict[str, Any] = {}
+        described: dict[str, float | str] = {}
         mixing = self.phases.method.relaxed(self.net)
         # Of the whole space: nested decisions count as often as they are open.
         described["alpha/entropy"], each = entropies(self.space, mixing)
@@ -181,7 +190,7 @@ class SearchProgram(TrainingProgram):
         with autocast(self.device, self.config.amp):
             return evaluate(self.net, self.task, self.val, self.ranks, outputs=net)
 
-    def _look(self, epoch: int, metrics: Mapping[str, Any], genotype: Genotype, history: Sequence[Ended]) -> Look:
+    def _look(self, epoch: int, metrics: Metrics, genotype: Genotype, history: Sequence[Ended]) -> Look:
         def loaders(name: BatchName) -> Iterable[Batch]:
             return self.val if name == "val" else EvalLoader(self._views["train"], **self._shared)
 
@@ -202,7 +211,7 @@ class SearchProgram(TrainingProgram):
             maximise=self.task.maximise,
         )
 
-    def better(self, metrics: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+    def better(self, metrics: Metrics, best: Metrics | None) -> bool:
         """By the task's metric on the alphas' part; the earlier of equals."""
         key = f"val/{self.task.selects}"
         return best is None or ((metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key])
@@ -218,7 +227,7 @@ class SearchProgram(TrainingProgram):
         """What the method's selector makes of the present state, or what a verdict has decided."""
         return self.phases.genotype()
 
-    def result(self, metrics: Mapping[str, Any], versions: Mapping[str, Any]) -> Genotype:
+    def result(self, metrics: Metrics, versions: Mapping[str, JSON]) -> Genotype:
         """The genotype with where it came from."""
         return self.genotype().with_origin(
             method=self.config.method.name,
@@ -229,11 +238,11 @@ class SearchProgram(TrainingProgram):
             metrics={k: v for k, v in metrics.items() if isinstance(v, int | float)},
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The step's tensors, the guard's counts, and where the phases stand."""
         return self.phases.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Takes over what `state_dict` gave; the network is made anew where it stands in another phase."""
         self.phases.load_state_dict(state)
 

@@ -2,7 +2,6 @@
 # E edges, O operations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from ..config import MethodConfig, from_mapping
 from ..errors import SupernetError
 from ..methods import Method
 from ..network.options import absent_in
+from ..runs.state import State
 from ..space import Space
 from ..space.space import Strengths
 
@@ -37,7 +37,7 @@ class _Alphas:
 
 
 @torch.no_grad()
-def strengths_of(state: Mapping[str, Any], config: Mapping[str, Any], space: Space) -> Strengths:
+def strengths_of(state: State, config: State, space: Space) -> Strengths:
     """The mixing weights, {table name: [E][O]}, in a `state` that `SearchProgram.state_dict` gave.
 
     `config` is the stored configuration of its run, in plain values. Raises SupernetError where the state is not that
