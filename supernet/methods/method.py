@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from ..config import MethodConfig
 from ..network import Supernet
-from ..network.connector import Observer
+from ..network.connector import EdgeHooks, Observer
+from ..network.executor import Executor
+from ..network.executor.registry import refuse_hooks
 from ..network.mixture import HostMask, Mixture
-from ..space import Genotype, Table
+from ..space import Genotype, Space, Table
 from .compose import SEVERAL, compose
 from .look import Look
 from .noise import Half, Noise
@@ -77,13 +79,22 @@ class Method(nn.Module):
         self._noise: list[Noise] = []  # in a list: its buffers are made anew, and are no state
         self.gates_on_device = False  # whether draws may pick what runs on the device alone, as a graph needs it
 
+    def check(self, space: Space, executor: Executor) -> None:
+        """Raises SupernetError for parts that make no sense for a space, or that an executor cannot serve."""
+        for _, _, part in self._all:
+            part.check(space)
+        connectors, observers = self._edge_connectors(), self._observers()
+        if (connectors or observers) and not executor.serves_hooks:
+            refuse_hooks(executor.name, EdgeHooks((), (), connectors, observers))
+
     def bind(self, net: Supernet, seed: int) -> None:
         """Ties the method to `net`: its parts get their shapes, and the network its relaxation and edge connectors."""
         for _, _, part in self._all:
+            part.check(net.space)
             part.bind(net, seed)
         net.relaxation = self.weigh
-        net.connect([part for part in self.connectors if isinstance(part, EdgeConnector)])
-        net.observe([part for _, _, part in self._all if isinstance(part, Observer)])
+        net.connect(self._edge_connectors())
+        net.observe(self._observers())
         if self.sampler is not None:
             self._noise = [Noise(net.space.tables, seed, net.alphas()[0])]
 
@@ -156,6 +167,12 @@ class Method(nn.Module):
     def load(self, state: Mapping[str, object]) -> None:
         """Takes over what `state_dict` gave; also that of before parts had a state, a mapping a group, all empty."""
         self.load_state_dict({key: value for key, value in state.items() if isinstance(value, Tensor)})
+
+    def _edge_connectors(self) -> list[EdgeConnector]:
+        return [part for part in self.connectors if isinstance(part, EdgeConnector)]
+
+    def _observers(self) -> list[Observer]:
+        return [part for _, _, part in self._all if isinstance(part, Observer)]
 
     def _connected(self, p_EO: Tensor, table: Table) -> Tensor:
         for connector in self.connectors:

@@ -16,6 +16,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from ..network import Supernet
+    from ..space import Space
     from .look import Look
 
 __all__ = ["Clock", "Part"]
@@ -52,6 +53,9 @@ class Part(nn.Module):
     double_backward: ClassVar[bool] = False
     traits: frozenset[str] = frozenset()
     past: int = 0
+
+    def check(self, space: "Space") -> None:
+        """Raises SupernetError where the part makes no sense for a space; called before anything is made."""
 
     def bind(self, net: "Supernet", seed: int) -> None:
         """Called once, when the network is there; `seed` is for noise that is counted."""

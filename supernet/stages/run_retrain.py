@@ -65,7 +65,6 @@ def run_retrain(
     that do not fit together.
     """
     ranks = Ranks.join()
-    device = ranks.device(pick(config.device))
     reference = genotype or config.genotype
     genotype, name = find_genotype(reference)
     label = label_of(config, name)
@@ -80,7 +79,7 @@ def run_retrain(
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)
-        program = RetrainProgram(config, net, splits, task, device, ranks)
+        program = RetrainProgram(config, net, splits, task, ranks.device(pick(config.device)), ranks)
         loop = loop_of(program, config, run, ranks)
         outcome = loop.run(until)
         if outcome.done:

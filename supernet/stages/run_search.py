@@ -63,7 +63,7 @@ def run_search(
     if in_folder:
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
-    _check_parts(config)
+    _check_parts(config, space)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits)
     with run_folder(config, "search", label, in_folder, ranks) as run:
@@ -93,10 +93,11 @@ def run_search(
         )
 
 
-def _check_parts(config: SearchConfig) -> None:
+def _check_parts(config: SearchConfig, space: Space) -> None:
     """Unknown names, and parts that do not go together, are refused before a run folder is made."""
-    planned(config, Method(config.method))
-    executor = make_executor(config.executor)
+    method, executor = Method(config.method), make_executor(config.executor)
+    method.check(space, executor)
+    planned(config, method)
     if isinstance(executor, Fused):
         executor.check(torch.empty(1, device=pick(config.device)))
 

@@ -1,6 +1,7 @@
 """Parts of methods: formulas against quadrature and enumeration, doors in their order, refusals in one line."""
 # E edges, O operations, B batch, C channels, H height, W width
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from supernet.network import Supernet
 from supernet.network.connector import EdgeSite
 from supernet.runtime.guard import Guard
 from supernet.space import get_space
+from supernet.stages.run_search import run_search
 from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
 from supernet.train.captured import CapturedStep
 from tests.support.replaying import NotedGraphs
+from tests.support.searches import search_config
 from tests.support.toy_parts import CALLS
 
 Batch = tuple[Tensor, Tensor]
@@ -302,6 +305,14 @@ def test_a_part_that_the_space_does_not_take_is_one_line() -> None:
         step_of(MethodConfig(connectors=["edge_normalisation"]), net)
     with pytest.raises(SupernetError, match="executor"):
         step_of(MethodConfig(connectors=["skip_dropout"]), tiny("cpu"))
+
+
+def test_what_does_not_fit_leaves_no_run_folder(tmp_path: Path) -> None:
+    method = {"connectors": ["skip_dropout"]}
+    config = search_config(tmp_path, "darts", "darts_first_order", method=method, executor="cpu")
+    with pytest.raises(SupernetError, match="SkipDropout"):
+        run_search(config)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_arguments_reach_the_part() -> None:

@@ -93,7 +93,6 @@ def test_no_circle_that_an_import_inside_of_a_function_hides() -> None:
     assert circle(graph(later=True)) == []
 
 
-@NOT_YET
 def test_no_folder_is_crowded() -> None:
     """Fixtures are data; what an import or a tool leaves is no file of ours."""
     rooms = [ROOT / room for room in ("supernet", *MAPPED, "tests", "benchmarks")]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...errors import SupernetError
 from ...network import Supernet
 from ...network.seeding import seeded
-from ...space import Table
+from ...space import Space, Table
 from ..parts import CONNECTORS, MixConnector
 
 __all__ = ["EdgeNormalisation"]
@@ -33,14 +33,17 @@ class EdgeNormalisation(MixConnector):
         self.beta = nn.ParameterDict()
         self.elsewhere = nn.Module()  # a buffer a table: true where an edge does not enter the node
 
-    def bind(self, net: Supernet, seed: int) -> None:
-        """Draws beta; raises SupernetError for a space whose rows enter no node."""
-        for table in net.space.tables:
+    def check(self, space: Space) -> None:
+        """Raises SupernetError for a space whose rows enter no node."""
+        for table in space.tables:
             if table.targets is None:
                 raise SupernetError(
                     f"method.connectors=edge_normalisation weighs the edges of a node, and the rows of space "
-                    f"{net.space.name!r} are no edges; it takes a space of cells"
+                    f"{space.name!r} are no edges; it takes a space of cells"
                 )
+
+    def bind(self, net: Supernet, seed: int) -> None:
+        """Draws beta, [E] a table."""
         like = net.alphas()[0]
         with seeded(seed):
             for table in net.space.tables:

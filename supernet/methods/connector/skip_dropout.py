@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import SupernetError
 from ...network import Supernet
 from ...network.connector import EdgeSite
+from ...space import Space
 from ..part import Clock
 from ..parts import CONNECTORS, EdgeConnector
 
@@ -38,12 +39,14 @@ class SkipDropout(EdgeConnector):
         self.first, self.decay = float(rate), float(decay)
         self.register_buffer("rate", torch.tensor(self.first), persistent=False)
 
-    def bind(self, net: Supernet, seed: int) -> None:
+    def check(self, space: Space) -> None:
         """Raises SupernetError for a space without skip connections."""
-        if not any(SKIP in table.columns for table in net.space.tables):
+        if not any(SKIP in table.columns for table in space.tables):
             raise SupernetError(
-                f"method.connectors=skip_dropout drops outputs of {SKIP}, which space {net.space.name!r} does not offer"
+                f"method.connectors=skip_dropout drops outputs of {SKIP}, which space {space.name!r} does not offer"
             )
+
+    def bind(self, net: Supernet, seed: int) -> None:
         self.to(net.alphas()[0].device)
 
     def prepare(self, clock: Clock) -> None:
