@@ -23,7 +23,7 @@ from ..space.lookup import find_genotype, find_space
 from ..tasks.task import Task
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
-from .retrain import label_of
+from .labels import label_of_retraining
 from .running import loop_of, open_splits, run_folder, task_of
 from .space_config import keep
 
@@ -73,7 +73,7 @@ def run_retrain(
         _warn_of_other_data(config)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label_of(config, label), in_folder, ranks) as run:
+    with run_folder(config, "retrain", label_of_retraining(config, label), in_folder, ranks) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)

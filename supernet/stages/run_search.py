@@ -21,10 +21,9 @@ from ..tasks.task import Task
 from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
+from .labels import label_of_search
 from .running import loop_of, open_splits, run_folder, task_of
-from .search import label_of
-from .space_config import configured, keep, label_of_own
-from .space_config import label_of as label_of_space
+from .space_config import configured, keep, label_of, label_of_own
 
 __all__ = ["Searched", "run_search"]
 
@@ -58,7 +57,7 @@ def run_search(
     """
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
-    label = label_of(config, label_of_own(space) if space is not None else label_of_space(config.space))
+    label = label_of_search(config, label_of_own(space) if space is not None else label_of(config.space))
     space = space or configured(config.space)
     _check_parts(config)
     splits = open_splits(config, splits, ranks)
