@@ -80,14 +80,14 @@ def darkest(option: str, shade: str) -> str:
 def shades(options: Sequence[str]) -> list[str]:
     """A colour for each option: those of one family differ in brightness, those of no family in hue."""
     families = [family(option) for option in options]
-    found = []
+    colours = []
     for i, colour in enumerate(families):
         place, count = families[:i].count(colour), families.count(colour)
         if colour == OTHERS[0]:
-            found.append(lighter(OTHERS[place % len(OTHERS)], 0.25 * (place // len(OTHERS) % 4)))
+            colours.append(lighter(OTHERS[place % len(OTHERS)], 0.25 * (place // len(OTHERS) % 4)))
         else:
-            found.append(lighter(colour, 0.66 * place / max(2, count - 1)))
-    return found
+            colours.append(lighter(colour, 0.66 * place / max(2, count - 1)))
+    return colours
 
 
 def lighter(colour: str, share: float) -> str:

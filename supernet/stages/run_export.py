@@ -77,7 +77,7 @@ def export_retrained(trained: Retrained, folder: str | Path, check: Callable[[Pa
         trained.genotype,
         folder,
         arguments=dict(trained.arguments),
-        data=dict(trained.data),
+        data=trained.data,
         metrics=dict(trained.metrics),
         pictures=card_pictures(trained.genotype),
         space=trained.space,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,7 +33,7 @@ class Searched:
 
     genotype: Genotype
     net: Supernet
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, float]
     seconds: float
     done: bool
     folder: Path | None
@@ -97,7 +96,7 @@ def _check_parts(config: SearchConfig) -> None:
         executor.check(torch.empty(1, device=pick(config.device)))
 
 
-def _main_versions() -> dict[str, Any]:
+def _main_versions() -> dict[str, object]:
     """The versions that a genotype's origin names."""
     everything = versions()
     return {key: everything[key] for key in ("supernet", "torch", "python") if key in everything}
