@@ -86,4 +86,6 @@ def _from(stage: Stage[C, R], own: DictConfig) -> C:
     if stage.config is None:
         raise TypeError(f"the stage {stage.name} has no settings")
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    return from_mapping(stage.config, values)  # type: ignore[arg-type]  # its keys are checked there
+    if not isinstance(values, dict):
+        raise TypeError(f"the settings of the stage {stage.name} are no group")
+    return from_mapping(stage.config, {str(key): value for key, value in values.items()})

@@ -103,7 +103,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         net = build(point, **arguments)
         if not has_timms_interface(net):
             _check_kept_whole(point, pretrained, kwargs)
-        net._traits = {"first_conv": first_conv(net)}  # type: ignore[assignment]  # the stem decides, not the entry
+        vars(net)["_traits"] = {"first_conv": first_conv(net)}  # the stem decides, not the entry
         return net
 
     if kwargs.get("features_only"):
