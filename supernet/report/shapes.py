@@ -43,7 +43,7 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, **style: An
     """A rounded box around the middle (x, y); `style` is that of matplotlib's patches."""
     rounding = min(0.08, 0.4 * height)
     shape = f"round,pad=0,rounding_size={rounding:.3f}"
-    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, shape, **style))
+    axes.add_artist(FancyBboxPatch((x - width / 2, y - height / 2), width, height, shape, **style))
 
 
 def write(axes: Axes, x: float, y: float, text: str, *, size: float = FONT, ha: str = "center", **style: Any) -> None:
