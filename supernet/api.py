@@ -1,7 +1,7 @@
 """The toolkit in a notebook: search, retrain and export as functions of data at hand.
 
-    found = supernet.search("darts", train, val, epochs=10, network={"channels": 8, "layers": 5})
-    trained = supernet.retrain(found.genotype, train, val, test, epochs=30)
+    searched = supernet.search("darts", train, val, epochs=10, network={"channels": 8, "layers": 5})
+    trained = supernet.retrain(searched.genotype, train, val, test, epochs=30)
     supernet.export_model(trained, "my-model")
 
 Settings have the names of the command line (`supernet search --cfg job` prints them); groups are mappings.
@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -35,13 +34,14 @@ from .tasks.task import Task
 
 __all__ = ["export_model", "retrain", "search"]
 
-Settings = Mapping[str, Any]
+Settings = Mapping[str, object]
+SpaceLike = str | Path | Space | type[nn.Module]
 
 
 def search(
-    space: str | Path | Space | type[nn.Module] = "darts",
-    train: Any = None,
-    val: Any = None,
+    space: SpaceLike = "darts",
+    train: object = None,
+    val: object = None,
     *,
     method: str | Settings = "darts_first_order",
     data: str | Settings = "digits",
@@ -49,7 +49,7 @@ def search(
     task: Task | None = None,
     run: str | Path | None = None,
     allow: str | Sequence[str] = (),
-    **settings: Any,
+    **settings: object,
 ) -> Searched:
     """Search `space` on `train` (and `val` for the alphas, else a part of `train`); without data on the set `data`.
 
@@ -59,7 +59,7 @@ def search(
     written. `allow` has the prefixes of import paths whose classes a YAML file may name.
     Raises SupernetError for unknown names and settings.
     """
-    named: dict[str, Any] = {"allow": _as_list(allow)}
+    named: dict[str, object] = {"allow": _as_list(allow)}
     if isinstance(space, str | Path):
         named["file" if _is_file(space) else "name"] = str(space)
     elif not isinstance(space, Space):
@@ -74,18 +74,18 @@ def search(
 
 def retrain(
     genotype: Genotype | Searched | str | Path,
-    train: Any = None,
-    val: Any = None,
-    test: Any = None,
+    train: object = None,
+    val: object = None,
+    test: object = None,
     *,
-    space: str | Path | Space | type[nn.Module] | None = None,
+    space: SpaceLike | None = None,
     recipe: str | Settings = "digits",
     data: str | Settings = "digits",
     augment: Augment | None = None,
     task: Task | None = None,
     run: str | Path | None = None,
     allow: str | Sequence[str] = (),
-    **settings: Any,
+    **settings: object,
 ) -> Retrained:
     """Train the network of `genotype` (or what a search gave, a file, a run folder, a published name) from scratch.
 
@@ -124,7 +124,7 @@ def _is_file(space: str | Path) -> bool:
     return isinstance(space, Path) or is_yaml(space)
 
 
-def _space_of(genotype: Genotype | str | Path, space: Any, allow: Sequence[str]) -> Space | None:
+def _space_of(genotype: Genotype | str | Path, space: SpaceLike | None, allow: Sequence[str]) -> Space | None:
     """The space that was handed over, which must have `genotype` as a point; None: the genotype's own."""
     if space is None:
         return None
@@ -144,7 +144,7 @@ def _as_list(allow: str | Sequence[str]) -> str | Sequence[str]:
     return list(allow) if isinstance(allow, tuple) else allow
 
 
-def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: Settings) -> Splits | None:
+def _splits(train: object, val: object, test: object, augment: Augment | None, settings: Settings) -> Splits | None:
     """The data that were handed over, or None where a named data set is to be read."""
     if train is None:
         others = {"val": val, "test": test, "augment": augment}
@@ -157,7 +157,7 @@ def _splits(train: Any, val: Any, test: Any, augment: Augment | None, settings: 
     return from_arrays(train, val, test, augment=augment, seed=seed)
 
 
-def _group(name: str, chosen: str | Settings | Any) -> dict[str, Any]:
+def _group(name: str, chosen: object) -> dict[str, object]:
     """The settings that a part brings, from the top: from its preset's name, a mapping of its own, or its dataclass."""
     if isinstance(chosen, str):
         return preset(name, chosen)
@@ -168,7 +168,7 @@ def _group(name: str, chosen: str | Settings | Any) -> dict[str, Any]:
     return {name: dict(chosen)}
 
 
-def _data(data: str | Settings, splits: Splits | None, task: Task | None) -> dict[str, Any]:
+def _data(data: str | Settings, splits: Splits | None, task: Task | None) -> dict[str, object]:
     """The settings of the data; those handed over are told apart by augmentation and a digest of a few samples."""
     if splits is None:
         return _group("data", data)
@@ -187,7 +187,7 @@ def _digest(splits: Splits, most: int = 64) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(run: Any) -> dict[str, Any]:
+def _run(run: object) -> dict[str, object]:
     if run is None:
         return {}
     if not isinstance(run, str | os.PathLike):
@@ -196,6 +196,6 @@ def _run(run: Any) -> dict[str, Any]:
     return {"root": str(path.parent), "name": path.name}
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
+def _plain(settings: Settings) -> dict[str, object]:
     """Plain values of the settings: dataclasses of `supernet.config` serve as groups too."""
     return {k: vars(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in settings.items()}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 import yaml
 
@@ -17,7 +16,7 @@ def preset_names(group: str) -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def preset(group: str, name: str) -> dict[str, Any]:
+def preset(group: str, name: str) -> dict[str, object]:
     """The settings of `group=name`, from the top: of a recipe those below `recipe`, of a method any that it sets.
 
     Raises SupernetError for an unknown name.
@@ -30,9 +29,9 @@ def preset(group: str, name: str) -> dict[str, Any]:
     return values if text.startswith("# @package _global_") else {group: values}
 
 
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+def merged(*layers: Mapping[str, object]) -> dict[str, object]:
     """Settings on top of each other, the later ones win; groups are merged key by key."""
-    result: dict[str, Any] = {}
+    result: dict[str, object] = {}
     for layer in layers:
         for key, value in layer.items():
             below = result.get(key)

@@ -11,7 +11,6 @@ the arguments of the genotype's macro structure; the other entries are published
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import generate_default_cfgs, register_model
@@ -22,11 +21,11 @@ from .export.timm_entry import GenotypeLike, create_cellnet
 __all__ = ["sn_cellnet"]  # timm's decorator appends the other entries
 
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-_CIFAR: dict[str, Any] = {"channels": 36, "layers": 20, "stem": "cifar"}
-_IMAGENET: dict[str, Any] = {"channels": 48, "layers": 14, "stem": "imagenet"}
+_CIFAR: dict[str, object] = {"channels": 36, "layers": 20, "stem": "cifar"}
+_IMAGENET: dict[str, object] = {"channels": 48, "layers": 14, "stem": "imagenet"}
 
 # Entry -> (published cell, its arguments). The names are those of the papers; `_in1k` ends the ImageNet networks.
-_PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+_PUBLISHED: dict[str, tuple[str, dict[str, object]]] = {
     "sn_darts_v1": ("DARTS_V1", _CIFAR),
     "sn_darts_v2": ("DARTS_V2", _CIFAR),
     "sn_pc_darts": ("PCDARTS", _CIFAR),
@@ -39,7 +38,7 @@ _PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _cfg(imagenet: bool) -> dict[str, Any]:
+def _cfg(imagenet: bool) -> dict[str, object]:
     return {
         "num_classes": 1000 if imagenet else 10,
         "input_size": (3, 224, 224) if imagenet else (3, 32, 32),
@@ -59,14 +58,14 @@ default_cfgs = generate_default_cfgs(
 
 
 @register_model
-def sn_cellnet(pretrained: bool = False, genotype: GenotypeLike = "DARTS_V2", **kwargs: Any) -> nn.Module:
+def sn_cellnet(pretrained: bool = False, genotype: GenotypeLike = "DARTS_V2", **kwargs: object) -> nn.Module:
     """The network of any genotype of a registered space."""
     return create_cellnet("sn_cellnet", pretrained, genotype, **kwargs)
 
 
-def _entry(name: str, cell: str, size: dict[str, Any]) -> Callable[..., nn.Module]:
-    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return create_cellnet(name, pretrained, **{"genotype": cell, **size, **kwargs})
+def _entry(name: str, cell: str, size: dict[str, object]) -> Callable[..., nn.Module]:
+    def create(pretrained: bool = False, genotype: GenotypeLike = cell, **kwargs: object) -> nn.Module:
+        return create_cellnet(name, pretrained, genotype, **{**size, **kwargs})
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"The published cell {cell}."

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -106,27 +105,29 @@ def _composition(
 def _unknown_key(stage: str, loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], key: str) -> str:
     """The nearest setting is sought among those that the other overrides give, because parts bring their own."""
     others = [line for line in overrides if line.lstrip("+~").partition("=")[0].partition("@")[0] != key]
-    composed: Any = None
+    values: dict[str, object] = {}
+    choices: dict[str, object] = {}
     for lines in (others, []):
         try:
-            composed = OmegaConf.to_container(compose(loader, name, lines), resolve=False)
-            break
+            composed = compose(loader, name, lines)
         except Exception:  # another mistake; it has its turn when this one is mended
             continue
-    choices = dict(composed["hydra"]["runtime"]["choices"]) if composed else {}
+        choices = dict(composed.hydra.runtime.choices)
+        everything = OmegaConf.to_container(composed, resolve=False)
+        values = {str(k): v for k, v in everything.items() if k != "hydra"} if isinstance(everything, dict) else {}
+        break
     parts = sorted(group for group in choices if not group.startswith("hydra/"))
-    values = {k: v for k, v in (composed or {}).items() if k != "hydra"}
     head = key.partition(".")[0]
     if head in _groups(loader) and head not in parts and head not in values:
         here = key.rpartition(".")[2]
         hint = f"; did you mean {here!r}?" if "." in key and here in values and here not in parts else ";"
         return f"stage {stage} has no part {head!r}{hint} its parts are {', '.join(parts) or 'none'}"
-    everything = list(_keys(values))
+    keys = list(_keys(values))
     siblings, where = _siblings(values, key)
     tail = key.rpartition(".")[2]
-    same = [k for k in everything if k.rpartition(".")[2] == tail]
+    same = [k for k in keys if k.rpartition(".")[2] == tail]
     if "." in key or not same:
-        near = [*siblings, *parts] if "." not in key else [k for k in everything if not key.startswith(f"{k}.")]
+        near = [*siblings, *parts] if "." not in key else [k for k in keys if not key.startswith(f"{k}.")]
         close = nearest(key, near)
         same = [close] if close else same
     allowed = sorted({*siblings, *parts}) if not where else sorted(siblings)

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -24,9 +24,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..config import from_mapping
 from ..errors import SupernetError
-from ..stages import STAGES, AnyStage
+from ..stages import STAGES, Stage
 
 __all__ = ["CONF", "compose", "loader_for", "register", "settings"]
+
+C = TypeVar("C")
+R = TypeVar("R")
 
 CONF = "pkg://supernet.conf"
 
@@ -61,7 +64,7 @@ def compose(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> Di
         return loader.load_configuration(name, list(overrides), RunMode.RUN)
 
 
-def settings(stage: AnyStage, composed: DictConfig) -> Any:
+def settings(stage: Stage[C, R], composed: DictConfig) -> C:
     """The dataclass of the stage with the composed values; raises SupernetError for those that it does not take.
 
     `composed` may still have Hydra's own part, which interpolations (`${hydra:job.num}`) then read.
@@ -79,8 +82,10 @@ def settings(stage: AnyStage, composed: DictConfig) -> Any:
         HydraConfig.instance().cfg = before
 
 
-def _from(stage: AnyStage, own: DictConfig) -> Any:
+def _from(stage: Stage[C, R], own: DictConfig) -> C:
     if stage.config is None:
         raise TypeError(f"the stage {stage.name} has no settings")
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    return from_mapping(stage.config, values)  # type: ignore[arg-type]  # its keys are checked there
+    if not isinstance(values, dict):
+        raise TypeError(f"the settings of the stage {stage.name} are no group")
+    return from_mapping(stage.config, {str(key): value for key, value in values.items()})

@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -36,7 +36,7 @@ TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "logging.")  # whe
 class Checked:
     """A good command line: the configuration of each run that was composed for the check, and whether it is to run."""
 
-    configs: tuple[Any, ...]  # the stage's dataclass
+    configs: tuple[object, ...]  # the stage's dataclass
     runs: bool  # False: it only shows something (--help, --cfg, --info, tab completion)
 
 
@@ -117,11 +117,9 @@ def _check_open(override: Override) -> None:
 
 def _check_hydra(composed: DictConfig) -> None:
     """What the user's own YAML files put into Hydra's part must name no class of theirs."""
-    hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
-    if hydra.get("callbacks"):
-        raise SupernetError(
-            f"hydra.callbacks={str(hydra['callbacks'])[:80]} would run code; remove it from your YAML files"
-        )
+    hydra = OmegaConf.to_container(composed.hydra, resolve=False)
+    if callbacks := hydra.get("callbacks") if isinstance(hydra, dict) else None:
+        raise SupernetError(f"hydra.callbacks={str(callbacks)[:80]} would run code; remove it from your YAML files")
     for where, key, value in _walk(hydra, "hydra"):
         if key == "()" or (key in ("_target_", "class") and not str(value).startswith(TRUSTED)):
             raise SupernetError(f"{where}={str(value)[:80]!r} would run code; remove it from your YAML files")

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .. import __version__
 from ..space import SPACES, CellGraph, CellSpace, Genotype, space_of
+from .data_facts import DataFacts
 
 __all__ = ["write_card"]
 
@@ -46,7 +46,7 @@ def write_card(
     title: str,
     parameters: int,
     arguments: Mapping[str, object],
-    data: Mapping[str, Any],
+    data: DataFacts,
     metrics: Mapping[str, object] | None = None,
     dropped: Sequence[str] = (),
     macs: int | None = None,
@@ -104,7 +104,7 @@ def _cell(graph: CellGraph) -> str:
     return "\n".join([*lines, f"    output = {', '.join(names[i] for i in graph.concat)}"])
 
 
-def _work(macs: int | None, data: Mapping[str, Any]) -> str:
+def _work(macs: int | None, data: DataFacts) -> str:
     size = "x".join(map(str, data.get("input_size", ())))
     return "" if macs is None else f" and {macs:,} multiply-adds for an image of {size}"
 

@@ -14,7 +14,6 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -22,20 +21,20 @@ from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from ..cost import flops
-from ..errors import SupernetError, unknown
+from ..errors import SupernetError
 from ..files import put_folder, tmp_path
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
 from .card import write_card
 from .custom_networks import how_to_load
+from .data_facts import Arguments, DataFacts, classes_of, complete
 from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
 
 __all__ = ["export_model"]
 
 FILES = ("README.md", "config.json", "genotype.json", "model.safetensors")
 PICTURE = re.compile(r"(cell-[A-Za-z0-9_-]+|decisions)\.png")
-DATA = ("name", "mean", "std", "input_size", "class_names", "interpolation", "crop_pct")
 # How a network was trained, not what it is: whoever fine-tunes it chooses anew.
 _TRAINING_ONLY = ("auxiliary", "drop_path_rate", "drop_rate", "pretrained", "seed")
 
@@ -45,9 +44,9 @@ def export_model(
     genotype: Genotype,
     folder: str | os.PathLike[str],
     *,
-    arguments: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
+    arguments: Arguments | None = None,
+    data: DataFacts | None = None,
+    metrics: Mapping[str, object] | None = None,
     pictures: Mapping[str, bytes] | None = None,
     space: Space | None = None,
     check: Callable[[Path], None] | None = None,
@@ -70,26 +69,26 @@ def export_model(
         check_reads_images(genotype)
     dropped = [name for name in net.state_dict() if known and name.startswith("auxiliary.")]
     state = {name: value for name, value in _state(net).items() if name not in dropped}
-    told = _told(genotype, arguments or {}, net) if known else dict(arguments or {})
+    network = _arguments(genotype, arguments or {}, net) if known else dict(arguments or {})
     if known:
-        _check_rebuilds(genotype, told, state)
-    checked = _data(data or {}, net, told)
+        _check_rebuilds(genotype, network, state)
+    facts = complete(data or {}, net, network)
     drawn = _pictures(pictures or {})
     card = write_card(
         genotype,
-        title=str(checked["name"] or genotype.space) + " " + genotype.hash[:8],
+        title=str(facts.get("name") or genotype.space) + " " + genotype.hash[:8],
         parameters=sum(p.numel() for name, p in net.named_parameters() if name not in dropped),
-        arguments=told,
-        data={key: value for key, value in checked.items() if value is not None},
+        arguments=network,
+        data=facts,
         metrics=metrics,
         dropped=["the auxiliary head"] if dropped else [],
-        macs=_macs(genotype, told, data or {}) if known else None,
+        macs=_macs(genotype, network, data or {}) if known else None,
         pictures=list(drawn),
-        own="" if known else how_to_load(genotype, told, type(net), space),
+        own="" if known else how_to_load(genotype, network, type(net), space),
         keeps_head=not has_timms_interface(net),
     )
     texts = {
-        "config.json": _json(_config(net, genotype, told, checked)),
+        "config.json": _json(_config(net, genotype, network, facts)),
         "genotype.json": genotype.to_json(),
         "README.md": card,
     }
@@ -121,8 +120,8 @@ def _checked(check: Callable[[Path], None], aside: Path, target: Path) -> None:
     try:
         check(aside)
     except SupernetError as error:
-        told = str(error).replace(str(aside), "the export")
-        raise SupernetError(f"{told}; nothing was written to {target}") from None
+        reason = str(error).replace(str(aside), "the export")
+        raise SupernetError(f"{reason}; nothing was written to {target}") from None
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
@@ -136,20 +135,20 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _told(genotype: Genotype, arguments: Mapping[str, Any], net: nn.Module) -> dict[str, Any]:
+def _arguments(genotype: Genotype, arguments: Arguments, net: nn.Module) -> Arguments:
     """All that the network's class must be told, defaults too: those of a later version may be others."""
     parameters = inspect.signature(macro_of(space_of(genotype)).discrete).parameters.values()
-    told = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | dict(arguments)
+    whole = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | dict(arguments)
     # timm's methods may have changed the head since the network was built.
     head = {
         "num_classes": getattr(net, "num_classes", None),
         "global_pool": getattr(getattr(net, "global_pool", None), "pool_type", None),
     }
-    told |= {key: value for key, value in head.items() if value is not None}
-    return {key: value for key, value in told.items() if key not in _TRAINING_ONLY}
+    whole |= {key: value for key, value in head.items() if value is not None}
+    return {key: value for key, value in whole.items() if key not in _TRAINING_ONLY}
 
 
-def _check_rebuilds(genotype: Genotype, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def _check_rebuilds(genotype: Genotype, arguments: Arguments, state: Mapping[str, Tensor]) -> None:
     with torch.device("meta"):
         fresh = build(genotype, **arguments).state_dict()
     for name in sorted(fresh.keys() | state.keys()):
@@ -162,73 +161,49 @@ def _check_rebuilds(genotype: Genotype, arguments: Mapping[str, Any], state: Map
             )
 
 
-def _data(data: Mapping[str, Any], net: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """All of DATA with plain values."""
-    for key in data:
-        if key not in DATA:
-            raise SupernetError(unknown("key of data", key, DATA))
-    size = [int(n) for n in data.get("input_size") or (arguments.get("in_chans", 3), 32, 32)]
-    channels = int(arguments.get("in_chans", size[0] if size else 3))  # a network of one's own may not say
-    if len(size) != 3 or min(size) < 1 or size[0] != channels:
-        raise SupernetError(f"data.input_size={size} must be (channels, height, width) with {channels} channels")
-    found: dict[str, Any] = {"name": data.get("name"), "input_size": size}
-    for key, default in (("mean", 0.0), ("std", 1.0)):
-        found[key] = [float(v) for v in data.get(key) or [default] * channels]
-        if len(found[key]) != channels:
-            raise SupernetError(f"data.{key}={found[key]} must have one number for each of {channels} channels")
-    names, classes = [str(name) for name in data.get("class_names") or ()], _classes(net, arguments)
-    if names and classes is not None and len(names) != classes:
-        raise SupernetError(f"data.class_names has {len(names)} names; the model has {classes} classes")
-    found["class_names"] = names or None
-    found["interpolation"] = str(data.get("interpolation") or "bicubic")
-    found["crop_pct"] = float(data.get("crop_pct") or 1.0)
-    return found
-
-
-def _config(
-    net: nn.Module, genotype: Genotype, arguments: Mapping[str, Any], data: Mapping[str, Any]
-) -> dict[str, Any]:
+def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: DataFacts) -> dict[str, object]:
     """The content of config.json, in timm's layout; without an architecture where timm cannot open it."""
-    preprocessing = {key: data[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std")}
-    pretrained: dict[str, Any] = {
+    pretrained: dict[str, object] = {
         "custom_load": False,
         "fixed_input_size": False,
-        **preprocessing,
+        "input_size": data["input_size"],
+        "interpolation": data["interpolation"],
+        "crop_pct": data["crop_pct"],
+        "mean": data["mean"],
+        "std": data["std"],
         "pool_size": None,
         "first_conv": first_conv(net),
         "classifier": classifier_of(net),
     }
-    config: dict[str, Any] = {"architecture": "sn_cellnet"} if genotype.space in SPACES else {}
-    for key, value in (("num_classes", _classes(net, arguments)), ("num_features", getattr(net, "num_features", None))):
+    config: dict[str, object] = {"architecture": "sn_cellnet"} if genotype.space in SPACES else {}
+    for key, value in (
+        ("num_classes", classes_of(net, arguments)),
+        ("num_features", getattr(net, "num_features", None)),
+    ):
         if isinstance(value, int):
             config[key] = value
     if "num_classes" in config:  # timm puts a new head where this differs from the number that the network has
         pretrained["num_classes"] = config["num_classes"]
-    if data["class_names"]:
-        config["label_names"] = data["class_names"]
+    if names := data.get("class_names"):
+        config["label_names"] = names
     config["model_args"] = {"genotype": json.loads(genotype.to_json()), **arguments}
     config["pretrained_cfg"] = pretrained
     return config
 
 
-def _classes(net: nn.Module, arguments: Mapping[str, Any]) -> Any:
-    """The number of classes, from the arguments where the network does not say it; None: unknown."""
-    return getattr(net, "num_classes", arguments.get("num_classes"))
-
-
-def _macs(genotype: Genotype, told: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:
+def _macs(genotype: Genotype, arguments: Arguments, data: DataFacts) -> int | None:
     """Multiply-adds of one image; None where nobody told its size, about which the card then claims nothing."""
-    return flops(genotype, image=data["input_size"], **told) // 2 if data.get("input_size") else None
+    return flops(genotype, image=data["input_size"], **arguments) // 2 if data.get("input_size") else None
 
 
-def _pictures(given: Mapping[str, bytes]) -> dict[str, bytes]:
-    for name in given:
+def _pictures(pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    for name in pictures:
         if not PICTURE.fullmatch(name):
             raise SupernetError(f"the picture {name[:60]!r} must be called cell-KIND.png or decisions.png")
-    return dict(given)
+    return dict(pictures)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ them is ever executed.
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from ..errors import GenotypeError, SupernetError
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, published, space_of
+from .data_facts import Arguments
 
 __all__ = [
     "GenotypeLike", "as_genotype", "check_reads_images", "classifier_of", "create_cellnet", "first_conv",
     "has_timms_interface",
 ]  # fmt: skip
 
-GenotypeLike = Genotype | Mapping[str, Any] | str | os.PathLike[str]
+GenotypeLike = Genotype | Mapping[str, object] | str | os.PathLike[str]
 
 
 def as_genotype(value: GenotypeLike) -> Genotype:
@@ -73,9 +74,9 @@ def has_timms_interface(net: nn.Module) -> bool:
 
 def classifier_of(net: nn.Module) -> str | None:
     """The path of the last layer, which timm replaces for other classes; None where it cannot."""
-    if not has_timms_interface(net):
+    get = getattr(net, "get_classifier", None)
+    if get is None:
         return None
-    get: Any = net.get_classifier
     last = get()
     return next((name for name, module in net.named_modules() if module is last), "classifier")
 
@@ -102,7 +103,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         net = build(point, **arguments)
         if not has_timms_interface(net):
             _check_kept_whole(point, pretrained, kwargs)
-        net._traits = {"first_conv": first_conv(net)}  # type: ignore[assignment]  # the stem decides, not the entry
+        vars(net)["_traits"] = {"first_conv": first_conv(net)}  # the stem decides, not the entry
         return net
 
     if kwargs.get("features_only"):
@@ -111,38 +112,37 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
             kwargs["out_indices"] = tuple(range(_resolutions(point, network, kwargs)))
     model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit_auxiliary, **kwargs)
     if not kwargs.get("features_only"):
-        cfg: Any = model.pretrained_cfg
-        cfg |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
+        vars(model)["pretrained_cfg"] |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
     return model
 
 
-def _bounded(arguments: Mapping[str, Any]) -> None:
+def _bounded(arguments: Arguments) -> None:
     for key, most in MOST_OF_NETWORK.items():
         value = arguments.get(key)
         if isinstance(value, int) and value > most:
             raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")
 
 
-def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Mapping[str, Any]) -> None:
+def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments) -> None:
     """Raises SupernetError where timm would take apart a network that lacks its functions for that."""
-    told = f"networks of space {point.space!r} lack timm's functions"
+    reason = f"networks of space {point.space!r} lack timm's functions"
     if kwargs.get("features_only"):
-        raise SupernetError(f"features_only=True: {told}, so they give no features; open the whole network")
-    cfg: Any = kwargs.get("pretrained_cfg")
+        raise SupernetError(f"features_only=True: {reason}, so they give no features; open the whole network")
+    cfg = kwargs.get("pretrained_cfg")
     stored = cfg.get("num_classes") if isinstance(cfg, Mapping) else getattr(cfg, "num_classes", None)
     asked = kwargs.get("num_classes")
     if pretrained and None not in (stored, asked) and stored != asked:
         raise SupernetError(
-            f"num_classes={asked}: {told}, so the classifier stays as it was trained, with {stored} classes; open it "
+            f"num_classes={asked}: {reason}, so the classifier stays as it was trained, with {stored} classes; open it "
             "without num_classes=, or put a layer of your own in its place"
         )
 
 
-def _resolutions(point: Genotype, network: Any, kwargs: Mapping[str, Any]) -> int:
+def _resolutions(point: Genotype, network: Callable[..., Any], kwargs: Arguments) -> int:
     """The number of maps that the network offers; found without its weights."""
-    taken = inspect.signature(macro_of(space_of(point)).discrete).parameters
+    parameters = inspect.signature(macro_of(space_of(point)).discrete).parameters
     with torch.device("meta"):
-        return len(network(**{key: value for key, value in kwargs.items() if key in taken}).feature_info)
+        return len(network(**{key: value for key, value in kwargs.items() if key in parameters}).feature_info)
 
 
 def _fit_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import timm
 import torch
@@ -87,8 +86,7 @@ def check_reopens(folder: str | os.PathLike[str], model: nn.Module) -> None:
         opened = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except RuntimeError as error:  # weights that do not fit
         raise SupernetError(f"{folder} does not open again: {str(error).splitlines()[0][:300]}") from None
-    cfg: Any = opened.pretrained_cfg
-    x = torch.randn(2, *cfg["input_size"], generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, *vars(opened)["pretrained_cfg"]["input_size"], generator=torch.Generator().manual_seed(0))
     difference = _difference(folder, _outputs(_as_loaded(model), x), _outputs(opened, x))
     if not difference <= MOST_DIFFERENCE:
         raise SupernetError(f"the model reopened from {folder} differs by {difference:.2e} in its outputs")

@@ -43,7 +43,7 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, **style: An
     """A rounded box around the middle (x, y); `style` is that of matplotlib's patches."""
     rounding = min(0.08, 0.4 * height)
     shape = f"round,pad=0,rounding_size={rounding:.3f}"
-    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, shape, **style))
+    axes.add_artist(FancyBboxPatch((x - width / 2, y - height / 2), width, height, shape, **style))
 
 
 def write(axes: Axes, x: float, y: float, text: str, *, size: float = FONT, ha: str = "center", **style: Any) -> None:
@@ -80,14 +80,14 @@ def darkest(option: str, shade: str) -> str:
 def shades(options: Sequence[str]) -> list[str]:
     """A colour for each option: those of one family differ in brightness, those of no family in hue."""
     families = [family(option) for option in options]
-    found = []
+    colours = []
     for i, colour in enumerate(families):
         place, count = families[:i].count(colour), families.count(colour)
         if colour == OTHERS[0]:
-            found.append(lighter(OTHERS[place % len(OTHERS)], 0.25 * (place // len(OTHERS) % 4)))
+            colours.append(lighter(OTHERS[place % len(OTHERS)], 0.25 * (place // len(OTHERS) % 4)))
         else:
-            found.append(lighter(colour, 0.66 * place / max(2, count - 1)))
-    return found
+            colours.append(lighter(colour, 0.66 * place / max(2, count - 1)))
+    return colours
 
 
 def lighter(colour: str, share: float) -> str:

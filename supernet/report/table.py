@@ -3,7 +3,6 @@
 # E edges, O operations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +14,7 @@ from .shapes import FONT, INK, plain, text_width
 __all__ = ["draw_table"]
 
 
-def draw_table(rows: Sequence[str], columns: Sequence[str], values: Any, *, name: str = "") -> Figure:
+def draw_table(rows: Sequence[str], columns: Sequence[str], values: object, *, name: str = "") -> Figure:
     """A heat map of mixing weights [E, O] (array, tensor or nested lists), E `rows` by O `columns`, 0 to the largest.
 
     Raises SupernetError where the shape is not that of the labels.

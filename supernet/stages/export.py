@@ -2,24 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import SupernetError
+from .export_config import ExportConfig
 from .stage import Stage
 
 if TYPE_CHECKING:
     from .run_export import Exported
 
 __all__ = ["STAGE", "ExportConfig"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """An earlier export in the folder `to` is replaced."""
-
-    run: str = ""  # the folder of a finished run of the stage retrain
-    to: str | None = None  # the folder to write; None: <run>/model
 
 
 def run(config: ExportConfig) -> "Exported":

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from ..presets import preset, preset_names
 
@@ -19,20 +18,20 @@ def override(key: str, value: object) -> str:
     return shlex.quote(f"{key}={_value(value)}")
 
 
-def network_words(space: Mapping[str, Any]) -> list[str]:
+def network_words(space: Mapping[str, object]) -> list[str]:
     """The parts that a space needs where the defaults of retraining are another's."""
     if space.get("file"):
         return []
     return [override(part, space["name"]) for part in ("network", "recipe") if space["name"] in preset_names(part)]
 
 
-def data_words(data: Mapping[str, Any]) -> list[str]:
+def data_words(data: Mapping[str, object]) -> list[str]:
     """The option of `data` that the search took, and what it set otherwise than that option does."""
     option = _option(data)
     usual = _preset(option)
     words = [] if option == RETRAIN_DATA else [override("data", option)]
     words += [override(f"data.{key}", data.get(key)) for key in CARRIED if data.get(key) != usual.get(key)]
-    arguments, usual_arguments = data.get("kwargs") or {}, usual.get("kwargs") or {}
+    arguments, usual_arguments = _group(data, "kwargs"), _group(usual, "kwargs")
     for key, value in arguments.items():
         if key not in usual_arguments:
             words.append(override(f"+data.kwargs.{key}", value))
@@ -41,19 +40,25 @@ def data_words(data: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _option(data: Mapping[str, Any]) -> str:
+def _option(data: Mapping[str, object]) -> str:
     """A name such as torch/cifar10 is no option; it was set on top of the one whose arguments are all there."""
     options = preset_names("data")
     if data["name"] in options:
         return str(data["name"])
-    keys = (data.get("kwargs") or {}).keys()
-    needed = {option: (_preset(option).get("kwargs") or {}).keys() for option in options}
+    keys = _group(data, "kwargs").keys()
+    needed = {option: _group(_preset(option), "kwargs").keys() for option in options}
     return next((option for option, needs in needed.items() if needs and needs <= keys), RETRAIN_DATA)
 
 
-def _preset(option: str) -> Mapping[str, Any]:
+def _preset(option: str) -> Mapping[str, object]:
     """The settings below `data` of one of its options."""
-    return preset("data", option)["data"]
+    return _group(preset("data", option), "data")
+
+
+def _group(settings: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The settings below `key`; {} where there are none."""
+    below = settings.get(key)
+    return below if isinstance(below, Mapping) else {}
 
 
 def _value(value: object) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from ..config import RetrainConfig
 from ..errors import SupernetError
-from .stage import Label, Stage, folder_prefix, run_rows, run_score
+from .labels import label_of_retraining
+from .stage import Label, Stage, run_rows, run_score
 
 if TYPE_CHECKING:
     from ..runs.folder import RunFolder
 
-__all__ = ["STAGE", "label_of"]
+__all__ = ["STAGE"]
 
 _GENOTYPE = re.compile(r"""\+{0,2}genotype=["']?(.+?)["']?""")
 
@@ -33,12 +34,7 @@ def label(config: RetrainConfig) -> Label:
         )
     from ..space.lookup import find_genotype
 
-    return label_of(config, find_genotype(config.genotype)[1])
-
-
-def label_of(config: RetrainConfig, genotype: str) -> Label:
-    """`genotype` is its hash or its published name."""
-    return Label(genotype, folder_prefix(config, "retrain", genotype))
+    return label_of_retraining(config, find_genotype(config.genotype)[1])
 
 
 def overrides(words: Sequence[str]) -> list[str]:
@@ -54,10 +50,10 @@ def _brings_network(reference: str) -> bool:
     from ..space.lookup import kept_space
 
     try:
-        kept = kept_space(reference)
+        file = kept_space(reference)
     except SupernetError:  # told where the stage reads it
         return False
-    return kept is not None and "cells" not in kept.data
+    return file is not None and "cells" not in file.data
 
 
 def following(run: "RunFolder") -> str:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,16 +25,17 @@ __all__ = ["run_demo"]
 
 FOLDER = Path("runs") / "demo"
 # Chosen for two cores: the search takes about a minute there, each retraining about half of one.
-SEARCH: Mapping[str, Any] = {
+SEARCH: Mapping[str, object] = {
     "epochs": 12,
     "network": {"channels": 8, "layers": 5},
     "method": {"name": "darts_first_order", "warmup_epochs": 4},  # alphas wait until the weights mean something
     "weights": {"lr": 0.05},
     "alphas": {"lr": 0.02},  # 88 steps in all: at DARTS' own 3e-4, made for 20,000, alphas would stay where they began
 }
-RETRAIN: Mapping[str, Any] = {
+NETWORK = {"channels": 12, "layers": 5}
+RETRAIN: Mapping[str, object] = {
     "epochs": 16,
-    "network": {"channels": 12, "layers": 5},
+    "network": NETWORK,
     "recipe": {"lr": 0.05, "drop_path": 0.1, "auxiliary": 0.0},
 }
 SIMILAR = 0.1  # a random cell's network differs from the found one's parameters by at most this share
@@ -84,7 +84,7 @@ def similar(genotype: Genotype, count: int) -> list[Genotype]:
 def parameters(genotype: Genotype) -> int:
     """Parameters of the network that is retrained here, counted without allocating them."""
     with torch.device("meta"):
-        return sum(p.numel() for p in build(genotype, in_chans=1, **RETRAIN["network"]).parameters())
+        return sum(p.numel() for p in build(genotype, in_chans=1, **NETWORK).parameters())
 
 
 def report(trained: Mapping[str, Retrained], search_seconds: float, seconds: float) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import SupernetError, unknown
 from ..files import is_yaml, slug
@@ -122,7 +122,7 @@ def _searched(run: "RunFolder", allow: Sequence[str]) -> Space:
     file = kept_space(run.path)
     if file is not None:
         return file.space(allow)
-    stored: Mapping[str, Any] = run.config
+    stored = run.config
     if label := stored.get("identity", {}).get("label"):
         raise SupernetError(
             f"the run {run.path} searched the space {str(label)[:60]!r}, which is not registered: give "

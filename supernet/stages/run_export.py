@@ -12,7 +12,7 @@ from ..export.timm_entry import check_reads_images
 from ..report.drawings import card_pictures
 from ..space import SPACES, Genotype
 from ..train.trained import finished_retraining, trained_network
-from .export import ExportConfig
+from .export_config import ExportConfig
 from .run_retrain import Retrained
 
 __all__ = ["Exported", "export_retrained", "run_export"]
@@ -77,7 +77,7 @@ def export_retrained(trained: Retrained, folder: str | Path, check: Callable[[Pa
         trained.genotype,
         folder,
         arguments=dict(trained.arguments),
-        data=dict(trained.data),
+        data=trained.data,
         metrics=dict(trained.metrics),
         pictures=card_pictures(trained.genotype),
         space=trained.space,

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import RetrainConfig
 from ..data.loader import EvalLoader
@@ -23,9 +23,12 @@ from ..space.lookup import find_genotype, find_space
 from ..tasks.task import Task
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
-from .retrain import label_of
+from .labels import label_of_retraining
 from .running import loop_of, open_splits, run_folder, task_of
 from .space_config import keep
+
+if TYPE_CHECKING:
+    from ..export.data_facts import DataFacts
 
 __all__ = ["Retrained", "run_retrain"]
 
@@ -39,8 +42,8 @@ class Retrained:
     model: nn.Module
     genotype: Genotype
     arguments: Mapping[str, object]
-    data: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    data: "DataFacts"
+    metrics: Mapping[str, float]
     seconds: float
     done: bool
     folder: Path | None
@@ -67,7 +70,7 @@ def run_retrain(
     ranks = Ranks.join()
     reference = genotype or config.genotype
     genotype, name = find_genotype(reference)
-    label = label_of(config, name)
+    label = label_of_retraining(config, name)
     if in_folder:
         config = as_begun(config, "retrain", label.text, prefix=label.prefix)
     space = space or find_space(reference, genotype, config.allow)
@@ -129,7 +132,7 @@ def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainCo
         return {}
     with splits.final_evaluation(), autocast(program.device, config.amp):
         view = splits.test().shared(*program.ranks.share)
-        loader: Iterable[Any]
+        loader: Iterable[Iterable[Tensor]]
         if has_pictures(view):
             loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
         else:  # float tensors, or targets that are no classes: timm's loader has no way to read them
@@ -139,7 +142,7 @@ def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainCo
         return {f"test/{name}": value for name, value in metrics.items()}
 
 
-def _describe(info: ImageInfo) -> dict[str, Any]:
+def _describe(info: ImageInfo) -> "DataFacts":
     """What whoever uses the network must know of the data, in timm's terms where they are images."""
     if info.task != ImageInfo.task:
         return {"name": info.name, "task": info.task, "class_names": list(info.class_names)}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,10 +21,9 @@ from ..tasks.task import Task
 from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
+from .labels import label_of_search
 from .running import loop_of, open_splits, run_folder, task_of
-from .search import label_of
-from .space_config import configured, keep, label_of_own
-from .space_config import label_of as label_of_space
+from .space_config import configured, keep, label_of, label_of_own
 
 __all__ = ["Searched", "run_search"]
 
@@ -36,7 +34,7 @@ class Searched:
 
     genotype: Genotype
     net: Supernet
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, float]
     seconds: float
     done: bool
     folder: Path | None
@@ -59,7 +57,7 @@ def run_search(
     """
     ranks = Ranks.join()
     device = ranks.device(pick(config.device))
-    label = label_of(config, label_of_own(space) if space is not None else label_of_space(config.space))
+    label = label_of_search(config, label_of_own(space) if space is not None else label_of(config.space))
     if in_folder:
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
@@ -102,7 +100,7 @@ def _check_parts(config: SearchConfig, space: Space) -> None:
         executor.check(torch.empty(1, device=pick(config.device)))
 
 
-def _main_versions() -> dict[str, Any]:
+def _main_versions() -> dict[str, object]:
     """The versions that a genotype's origin names."""
     everything = versions()
     return {key: everything[key] for key in ("supernet", "torch", "python") if key in everything}

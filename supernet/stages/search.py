@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import SearchConfig
-from .stage import Label, Stage, folder_prefix, run_rows, run_score
+from .labels import label_of_search
+from .stage import Label, Stage, run_rows, run_score
 
 if TYPE_CHECKING:
     from ..runs.folder import RunFolder
 
-__all__ = ["STAGE", "label_of"]
+__all__ = ["STAGE"]
 
 _FILE = re.compile(r"\+{0,2}space\.file=(?!null$|$)")
 
@@ -33,12 +34,7 @@ def check(config: SearchConfig) -> None:
 def label(config: SearchConfig) -> Label:
     from . import space_config
 
-    return label_of(config, space_config.label_of(config.space))
-
-
-def label_of(config: SearchConfig, space: str | None) -> Label:
-    """`space` names a space that is not registered; None: the registered one of the settings."""
-    return Label(space, folder_prefix(config, space or config.space.name, config.method.name))
+    return label_of_search(config, space_config.label_of(config.space))
 
 
 def overrides(words: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """An export that is killed half-way: timm's create_model opens a whole model or refuses, never half of one."""
 
+import functools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,11 +21,12 @@ from supernet.space import published
 from tests.support.forked import ended, fork
 
 CELL = published("PDARTS")
-ARGUMENTS: dict[str, Any] = {"channels": 2, "layers": 2, "num_classes": 3}
+ARGUMENTS: dict[str, Any] = {"channels": 2, "layers": 1, "num_classes": 3}
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 FILE_WORK = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod")  # what the interpreter tells of
 
 
+@functools.cache
 def network(seed: int) -> nn.Module:
     return build(CELL, seed=seed, **ARGUMENTS).eval()
 
@@ -90,12 +93,14 @@ def outputs() -> list[Tensor]:
 
 def accepted_half(target: Path, whole: list[Tensor]) -> list[str]:
     """Folders, the leavings too, that open as anything but the whole earlier or the whole later model."""
-    found = {path.name: opened(path) for path in target.parent.iterdir()}
-    return [name for name, out in found.items() if out is not None and not any(torch.equal(out, w) for w in whole)]
+    outputs = {path.name: opened(path) for path in target.parent.iterdir()}
+    return [name for name, out in outputs.items() if out is not None and not any(torch.equal(out, w) for w in whole)]
 
 
 def test_an_export_killed_half_way_is_never_accepted(tmp_path: Path, outputs: list[Tensor], promise: Any) -> None:
     refused = trials = 0
+    earlier = tmp_path / "earlier"
+    export(1, earlier)
     for i, share in enumerate((0.01, 0.2, 0.4, 0.6, 0.8, 0.99)):
         target = tmp_path / f"weights{i}" / "model"
         assert killed_in_the_weights(share, target, 2) == -signal.SIGKILL
@@ -106,7 +111,7 @@ def test_an_export_killed_half_way_is_never_accepted(tmp_path: Path, outputs: li
             target = tmp_path / f"{number}-{before}" / "model"
             target.parent.mkdir()
             if before:
-                export(1, target)
+                shutil.copytree(earlier, target)
             status = killed_at(number, target, 2)
             if status == 0:
                 break

@@ -134,7 +134,8 @@ def test_features(case: str) -> None:
             maps.append(state)
         last_of_stage = maps  # of three cells, two reduce
     found = create(case, features_only=True)
-    found.model.load_state_dict({k: v for k, v in model.state_dict().items() if k in found.model.state_dict()})
+    needed = found.model.state_dict().keys()
+    found.model.load_state_dict({k: v for k, v in model.state_dict().items() if k in needed})
     outputs = found.eval()(x)
     assert len(outputs) == len(last_of_stage)
     for output, expected, info in zip(outputs, last_of_stage, model.feature_info, strict=True):

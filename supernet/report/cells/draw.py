@@ -3,7 +3,7 @@
 # E edges, O operations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from matplotlib.figure import Figure
 
@@ -26,7 +26,7 @@ class Term(Protocol):
 
 class Graph(Protocol):
     @property
-    def nodes(self) -> Sequence[Sequence[Any]]: ...
+    def nodes(self) -> Sequence[Sequence[Term]]: ...
     @property
     def concat(self) -> Sequence[int]: ...
 

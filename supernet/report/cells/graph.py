@@ -98,7 +98,7 @@ def _paper(items: list[Item], name: str, legend: Sequence[tuple[str, str]]) -> t
     for row, line in enumerate(lines):
         for left, option, colour in line:
             y = y0 - LEGEND * (row + 0.5)
-            axes.add_patch(Rectangle((x0 + MARGIN + left, y - 0.05), 0.1, 0.1, fc=colour, ec="none"))
+            axes.add_artist(Rectangle((x0 + MARGIN + left, y - 0.05), 0.1, 0.1, fc=colour, ec="none"))
             write(axes, x0 + MARGIN + left + 0.15, y, option, size=FONT - 1, ha="left")
     return figure, axes
 
@@ -129,7 +129,7 @@ def _arrow(axes: Axes, edge: Edge, wire: Wire) -> None:
         vertices += [(bend, ya), (bend, yb), (xb, yb)]
         codes += [Line.CURVE4] * 3
     width = 0.6 + 1.6 * min(1.0, max(0.0, wire.weight))
-    axes.add_patch(FancyArrowPatch(path=Line(vertices, codes), arrowstyle="-|>,head_length=3.4,head_width=1.7",
+    axes.add_artist(FancyArrowPatch(path=Line(vertices, codes), arrowstyle="-|>,head_length=3.4,head_width=1.7",
                                    mutation_scale=1.6, color=wire.colour, lw=width, zorder=1, gid=wire.gid,
                                    alpha=wire.opacity, linestyle="--" if wire.dashed else "-"))  # fmt: skip
     if wire.label and edge.label is not None:
@@ -141,7 +141,7 @@ def _label(axes: Axes, item: Item, wire: Wire) -> None:
     ground = {"fc": "white", "ec": "none", "pad": 1.0}
     if wire.bar:
         corner = (item.x - item.width / 2, item.y - item.height / 2)
-        axes.add_patch(Rectangle(corner, item.width, item.height, fc="white", ec="none", zorder=1.5))
+        axes.add_artist(Rectangle(corner, item.width, item.height, fc="white", ec="none", zorder=1.5))
     write(axes, item.x, item.y + raised, wire.label, color=wire.ink or wire.colour, zorder=2, bbox=ground)
     left, wide = item.x - item.width / 2 + 0.05, item.width - 0.1
     total = sum(share for share, _ in wire.bar) or 1.0
@@ -149,7 +149,7 @@ def _label(axes: Axes, item: Item, wire: Wire) -> None:
         step = wide * share / total
         strip = Rectangle((left, item.y - 0.12), step, 0.055, fc=colour, ec="white", lw=0.3, zorder=2)
         strip.set_gid(f"{wire.gid}-{i}")
-        axes.add_patch(strip)
+        axes.add_artist(strip)
         left += step
 
 

@@ -127,7 +127,7 @@ def _crossings(columns: list[list[Item]]) -> int:
     for here, after in itertools.pairwise(columns):
         rank = {id(item): i for i, item in enumerate(after)}
         ends = [(i, rank[id(b)]) for i, item in enumerate(here) for b in item.right]
-        total += sum(a < c and b > d for a, b in ends for c, d in ends)
+        total += sum(a < c and b > d for (a, b), (c, d) in itertools.combinations(ends, 2))  # `ends` ascend in a
     return total
 
 
@@ -137,23 +137,23 @@ def _heights(columns: list[list[Item]], gap: float) -> None:
         _settle(column, [0.0] * len(column), gap)
     for turn in range(ROUNDS):
         for column in columns if turn % 2 == 0 else reversed(columns):
-            wanted = []
+            goals = []
             for item in column:
                 beside = item.left + item.right
-                wanted.append(sum(b.y for b in beside) / len(beside) if beside else item.y)
-            _settle(column, wanted, gap)
+                goals.append(sum(b.y for b in beside) / len(beside) if beside else item.y)
+            _settle(column, goals, gap)
 
 
-def _settle(column: list[Item], wanted: list[float], gap: float) -> None:
-    """The heights nearest to `wanted` (least squares) under order and distance: pool adjacent violators."""
+def _settle(column: list[Item], goals: list[float], gap: float) -> None:
+    """The heights nearest to `goals` (least squares) under order and distance: pool adjacent violators."""
     offset, offsets = 0.0, []
     for i, item in enumerate(column):
         if i:
             offset += (column[i - 1].height + item.height) / 2 + gap
         offsets.append(offset)
     blocks: list[tuple[float, int]] = []  # mean, count; means fall from the top of the column to its bottom
-    for want, below in zip(wanted, offsets, strict=True):
-        mean, count = want + below, 1
+    for goal, below in zip(goals, offsets, strict=True):
+        mean, count = goal + below, 1
         while blocks and blocks[-1][0] < mean:
             before, number = blocks.pop()
             mean, count = (before * number + mean * count) / (number + count), number + count

@@ -34,14 +34,14 @@ def draw_macro(space: Space, genotype: Genotype | None = None, strengths: Streng
     rows = tree_rows(space, genotype, strengths)
     sheet = arrange(rows)
     mode = TELLS[0] if genotype is not None else TELLS[1] if strengths is not None else TELLS[2]
-    told = f"{_count(len(rows), 'decision')}, {_size(space.size)} points; {mode}"
+    caption = f"{_count(len(rows), 'decision')}, {_size(space.size)} points; {mode}"
     if any(row.default for row in rows):
-        told += "; dashed: no alphas, the default"
-    width = max(sheet.width, text_width(told), 1.15 * text_width(space.name, FONT + 3)) + 2 * MARGIN
+        caption += "; dashed: no alphas, the default"
+    width = max(sheet.width, text_width(caption), 1.15 * text_width(space.name, FONT + 3)) + 2 * MARGIN
     low = -(2 * CAP + sheet.height) - MARGIN - (FOOT if sheet.left_out else 0.0)
     figure, axes = canvas(width, HEAD - low + MARGIN, left=-MARGIN, bottom=low)
     write(axes, 0, HEAD - 0.08, space.name, size=FONT + 3, ha="left", fontweight="bold")
-    write(axes, 0, HEAD - 0.33, told, size=FONT - 0.5, ha="left", color=MUTED)
+    write(axes, 0, HEAD - 0.33, caption, size=FONT - 0.5, ha="left", color=MUTED)
     for number, (left, labels, lines) in enumerate(sheet.columns):
         _spine(axes, left, lines, first=number == 0, last=number == len(sheet.columns) - 1, sheet=sheet)
         for line in lines:

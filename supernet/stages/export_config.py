@@ -1,0 +1,13 @@
+"""The settings of the stage `export`."""
+
+from dataclasses import dataclass
+
+__all__ = ["ExportConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """An earlier export in the folder `to` is replaced."""
+
+    run: str = ""  # the folder of a finished run of the stage retrain
+    to: str | None = None  # the folder to write; None: <run>/model
