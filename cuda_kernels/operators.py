@@ -25,7 +25,8 @@ class Context(Protocol):
     saved_tensors: tuple[Any, ...]  # in the order of `save_for_backward`, a Tensor or None each
     needs_input_grad: tuple[Any, ...]  # a bool for each argument, for a list of tensors a sequence of them
 
-    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keeps these tensors, of any shapes, for the backward pass; None keeps a place."""
 
 
 def operator(body: Callable[P, R]) -> Callable[..., R]:

@@ -40,6 +40,10 @@ class TransformSource:
         return len(self.source)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] and targets [B, ...] of samples `index` [B], as the transform leaves them.
+
+        `at` None reads without the transform. Raises SupernetError where the transform does not give tensors.
+        """
         if at is None:
             return self.source.fetch(index, None)
         images = []
@@ -58,6 +62,7 @@ class TransformSource:
         return self.source.picture(index)
 
     def target(self, index: int) -> Tensor:
+        """The target [...] of one sample, as the source has it."""
         return self.source.target(index)
 
 
@@ -84,6 +89,10 @@ class DatasetSource:
         return len(self.dataset)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] and targets [B, ...] of samples `index` [B].
+
+        What the dataset draws depends on `at` and the number of the sample alone.
+        """
         at = at or Counter(0, "evaluation", 0)
         images, targets = [], []
         with _generators_kept():
@@ -105,7 +114,7 @@ class DatasetSource:
         return image.convert(pillow_mode(self.in_chans))
 
     def target(self, index: int) -> Tensor:
-        """The target of one sample, without its image where the labels are known."""
+        """The target [...] of one sample, without its image where the labels are known."""
         return torch.as_tensor(self.dataset[index][1] if self.known is None else self.known[index])
 
     def _tensor(self, image: object) -> Tensor:

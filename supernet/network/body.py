@@ -42,7 +42,7 @@ class Body(nn.Module, ABC):
 
     @abstractmethod
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
-        """The weights that belong to one option alone; none where it has no weights of its own."""
+        """The weights, of any shapes, that belong to one option alone; none where it has no weights of its own."""
 
     @abstractmethod
     def use(self, name: str) -> None:

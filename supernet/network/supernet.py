@@ -94,11 +94,11 @@ class Supernet(nn.Module):
         return list(self.alpha.values())
 
     def weights(self) -> list[nn.Parameter]:
-        """All other parameters that learn; those that a user has frozen take no part."""
+        """All other parameters that learn, of any shapes; those that a user has frozen take no part."""
         return [p for p in self.body.parameters() if p.requires_grad]
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
-        """The weights of one operation on one edge of one cell, or of one option; none where it has none of its own.
+        """The weights, of any shapes, of one operation on one edge of one cell, or of one option; there may be none.
 
         `site` counts in `sites`. Raises SupernetError where nothing stands there.
         """

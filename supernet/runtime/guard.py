@@ -74,11 +74,11 @@ class Guard:
             self._statistics.take()
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
-        """The norm of all gradients together, on their device; non-finite where one of them is."""
+        """The norm of all gradients together, a scalar on their device; non-finite where one of them is."""
         return _norm(gradients) if self.on else torch.zeros(())
 
     def clip(self, parameters: Iterable[Tensor], most: float) -> Tensor:
-        """The norm of the parameters' gradients, which are then scaled to a norm of at most `most` (0: left alone)."""
+        """The norm of the parameters' gradients, a scalar; they are scaled to a norm of at most `most` (0: left alone)."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not most:
             return self.norm(gradients)
@@ -91,7 +91,8 @@ class Guard:
     def update(self, part: str, optimizer: torch.optim.Optimizer, loss: Tensor, norm: Tensor, sums: Sums) -> Sums:
         """`optimizer.step()` if the loss and the gradients' norm are finite; the sums of the batch, zeros if not.
 
-        `part` is "weights" or "alphas"; the running statistics go with the weights.
+        `loss`, `norm` and the sums are scalars. `part` is "weights" or "alphas"; the
+         running statistics go with the weights.
         """
         if not self.on:
             optimizer.step()
@@ -181,9 +182,11 @@ class Guard:
             self._statistics.put_back(bad)
 
     def state_dict(self) -> dict[str, Tensor]:
+        """`counts` [4]: what a run that goes on needs."""
         return {"counts": self.counts}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes `counts` [4] back."""
         self.counts.copy_(state["counts"])
         self._told = int(self.counts[1])
 

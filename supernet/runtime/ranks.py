@@ -110,7 +110,7 @@ class Ranks:
 
     @torch.no_grad()
     def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Averages tensors of one device over the ranks, in place, as one flat all-reduce in their widest type."""
+        """Averages tensors of any shapes, on one device, over the ranks, in place; one flat all-reduce in the widest type."""
         if self.world == 1 or not tensors:
             return
         wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
@@ -123,7 +123,7 @@ class Ranks:
     def mean_gradients(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
         """Averages the gradients that a backward pass left; the same parameters must have one on every rank.
 
-        Returns the mean of `loss`, so that all ranks judge a step alike.
+        Returns the mean of `loss`, a scalar, so that all ranks judge a step alike.
         """
         if self.world == 1:
             return loss
@@ -136,7 +136,7 @@ class Ranks:
         return sums if self.world == 1 else _shaped(torch.stack(self.gather(sums)).sum(0), sums)
 
     def gather(self, sums: PhaseSums) -> list[Tensor]:
-        """The sums of every rank, each as one float64 vector on the CPU; `own` is the way back."""
+        """The sums of every rank, each as one float64 vector [N] on the CPU; `own` is the way back."""
         own = _flat(sums)
         if self.world == 1 or not len(own):
             return [own] * self.world
@@ -148,7 +148,8 @@ class Ranks:
     def own(self, sums: PhaseSums, parts: Sequence[Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
         """The sums of this rank, from those of the main one and what `gather` gave when they were saved.
 
-        Where there were other ranks then (or one: `parts` None), the main rank takes on all that was counted.
+        The sums are scalars, `parts` vectors [N]. Where there were other ranks then (or one: `parts` None),
+        the main rank takes on all that was counted.
         """
         if parts is not None and len(parts) == self.world:
             return _shaped(parts[self.rank], sums)

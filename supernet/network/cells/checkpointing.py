@@ -28,7 +28,10 @@ RANDOM_LAYERS = ("Dropout", "RReLU", "FractionalMaxPool", "MultiheadAttention", 
 
 
 def checkpointed(function: Callable[..., Tensor], cell: nn.Module, *inputs: Any) -> Tensor:
-    """`function(*inputs)`, which runs the modules of `cell`; in training with its inside computed again later."""
+    """`function(*inputs)`, which runs the modules of `cell`; in training with its inside computed again later.
+
+    Inputs and output may have any shapes. Raises SupernetError where a captured step cannot repeat random draws.
+    """
     if not cell.training or not torch.is_grad_enabled():
         return function(*inputs)
     random = _draws(cell)

@@ -80,6 +80,10 @@ class CellBody(Body):
         return net.train(self.training)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """The weights, of any shapes, of one operation on one edge of one cell; none where it has no weights.
+
+        Raises SupernetError where there is no such operation.
+        """
         cells = self.mixed
         if 0 <= site < len(cells) and 0 <= row < len(cells[site].edges):
             operation = dict(cells[site].operations(row)).get(column)

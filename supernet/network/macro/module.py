@@ -77,7 +77,7 @@ class ModuleBody(Body):
             )
 
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """The network's output for `x`, whatever its first layer reads."""
+        """The network's output for `x` [B, ...], whatever its first layer reads."""
         try:
             for choice, p_EO, mask_EO in zip(self._choices, *mixture, strict=True):
                 choice.mix(p_EO[0], mask_EO[0])
@@ -102,6 +102,10 @@ class ModuleBody(Body):
         return decide(self.net, space, genotype)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """The weights, of any shapes, of one option of one choice; none where it has no weights of its own.
+
+        Raises SupernetError where there is no such option.
+        """
         if not 0 <= site < len(self._choices) or row != 0 or not 0 <= column < len(self._choices[site].names):
             raise SupernetError(f"there is no option in column {column} on row {row} of site {site}")
         choice = self._choices[site]

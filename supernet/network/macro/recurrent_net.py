@@ -96,6 +96,7 @@ class RecurrentBody(_Characters, Body):
         return net.train(self.training)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """None, which is no tensor of any shape: an activation has no weights of its own."""
         return []  # activations have no weights, and the matrix of a node serves all that enters it
 
     def use(self, name: str) -> None:
