@@ -45,7 +45,7 @@ def fake(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return register_fake(f"supernet::{name}", lib=LIBRARY)
 
 
-def differentiable(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:
+def differentiable(name: str, backward: Callable[..., object], setup: Callable[..., None]) -> None:
     """Registers `backward(ctx, *gradients)` of operator `name`; `setup(ctx, inputs, output)` saves what it needs."""
     register_autograd(f"supernet::{name}", backward, setup_context=setup, lib=LIBRARY)
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,16 @@ from ..counter import derive
 from ..errors import SupernetError
 from .sources import Counter, Indices, Source, centre_square, pillow_mode, to_uint8
 
-__all__ = ["DatasetSource", "TransformSource"]
+__all__ = ["DatasetSource", "Pairs", "TransformSource"]
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """A map-style data set of pairs (image, target)."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +83,7 @@ class DatasetSource:
     reading the images.
     """
 
-    dataset: Any
+    dataset: Pairs
     known: Indices | None = None
     image_size: int = 32
     in_chans: int = 3

@@ -44,7 +44,7 @@ class Supernet(nn.Module):
     body: Body
     relaxation: Relaxation  # of alphas [E, O], -inf where a row lacks the option, and their table: p [E, O]
 
-    def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
+    def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: object) -> None:
         super().__init__()
         if not isinstance(space, Space):
             raise SupernetError(f"Supernet takes a Space, not {space!r:.60}; use get_space(name) or Space(Net)")

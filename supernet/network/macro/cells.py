@@ -4,7 +4,6 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -71,7 +70,7 @@ class CellBody(Body):
             return checkpointed(self._executor, cell, states, cell, p, mask)
         return self._executor(states, cell, p, mask)
 
-    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, object]) -> nn.Module:
         # The seed spares torch's generator, from which the draws of a search go on; the weights are overwritten.
         net = build_from(space, genotype, seed=0, **shared_arguments(space, arguments))
         net.to(next(self.parameters()))  # device and type, before weights are copied: after it they would be rounded
