@@ -110,7 +110,7 @@ class Ranks:
 
     @torch.no_grad()
     def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Averages tensors of any shapes, on one device, over the ranks, in place: one all-reduce in the widest type."""
+        """Averages tensors of any shapes on one device over the ranks, in place; one all-reduce in the widest type."""
         if self.world == 1 or not tensors:
             return
         wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
