@@ -2,13 +2,17 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
-__all__ = ["Addresses", "Ints", "ints", "pointer", "table"]
+if TYPE_CHECKING:
+    from _ctypes import _CData
+
+__all__ = ["Addresses", "Argument", "Ints", "ints", "pointer", "table"]
 
 Addresses: TypeAlias = "ctypes.Array[ctypes.c_void_p]"
+Argument: TypeAlias = "_CData"  # of compiled code
 Ints: TypeAlias = "ctypes.Array[ctypes.c_int]"
 
 

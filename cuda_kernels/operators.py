@@ -25,7 +25,8 @@ class Context(Protocol):
     saved_tensors: tuple[Any, ...]  # in the order of `save_for_backward`, a Tensor or None each
     needs_input_grad: tuple[Any, ...]  # a bool for each argument, for a list of tensors a sequence of them
 
-    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keeps these tensors, of any shapes, for the backward pass; None keeps a place."""
 
 
 def operator(body: Callable[P, R]) -> Callable[..., R]:
@@ -44,7 +45,7 @@ def fake(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return register_fake(f"supernet::{name}", lib=LIBRARY)
 
 
-def differentiable(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:
+def differentiable(name: str, backward: Callable[..., object], setup: Callable[..., None]) -> None:
     """Registers `backward(ctx, *gradients)` of operator `name`; `setup(ctx, inputs, output)` saves what it needs."""
     register_autograd(f"supernet::{name}", backward, setup_context=setup, lib=LIBRARY)
 

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ __all__ = ["faults", "unproven"]
 
 log = logging.getLogger(__name__)
 SECONDS = 300
+Results: TypeAlias = "Tensor | Sequence[Results]"  # of an operator
+
 ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # relative; a wrong index or a missing barrier is far outside
 EPS = 1e-5
 CHECKED, NOTHING = "CHECKED", "no fault"  # the last line, of a check that came to its end; and the one without faults
@@ -134,7 +136,8 @@ def faults(device: torch.device) -> list[str]:
         for case in CASES:
             for name, operator, arguments in _calls(case, dtype):
                 try:
-                    off = _off(operator(*_moved(arguments, device)), operator(*_moved(arguments, torch.float64)))
+                    here, exact = ([_moved(one, to) for one in arguments] for to in (device, torch.float64))
+                    off = _off(operator(*here), operator(*exact))
                 except (RuntimeError, SupernetError) as error:
                     lines.append(f"{name} {case.shape} {dtype}: {str(error).splitlines()[0]:.200}")
                     continue
@@ -149,7 +152,7 @@ def _small_grids() -> None:
     forward.BLOCKS, backward.BLOCKS = 8, 8
 
 
-def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., Results], tuple[object, ...]]]:
     """(name, operator, arguments on the processor), all exact in `dtype`."""
     draw = torch.Generator().manual_seed(0)
 
@@ -188,25 +191,25 @@ def _calls(case: Case, dtype: torch.dtype) -> Iterator[tuple[str, Callable[..., 
         yield "node_mix_shuffled", shuffled.node_mix_shuffled, (z1, *rows[:3], small(n), bypass, small(2), 2)
 
 
-def _of(on: Sequence[int], first: int, operator: Callable[..., Any]) -> Callable[..., Any]:
+def _of(on: Sequence[int], first: int, operator: Callable[..., tuple[Results, ...]]) -> Callable[..., Results]:
     """`operator` with the branches `on` alone in its first results: those of the others are not defined."""
 
-    def defined(*arguments: Any) -> tuple[Any, ...]:
+    def defined(*arguments: object) -> tuple[Results, ...]:
         results = operator(*arguments)
-        return *(x[on] for x in results[:first]), *results[first:]
+        return *(x[on] for x in results[:first] if isinstance(x, Tensor)), *results[first:]
 
     return defined
 
 
-def _moved(value: Any, to: torch.device | torch.dtype) -> Any:
+def _moved(value: object, to: torch.device | torch.dtype) -> object:
     if isinstance(value, Tensor):
         return value.to(to)
-    return type(value)(_moved(item, to) for item in value) if isinstance(value, tuple | list) else value
+    return [_moved(item, to) for item in value] if isinstance(value, list) else value
 
 
-def _off(actual: Any, exact: Any) -> float:
+def _off(actual: Results, exact: Results) -> float:
     """The largest relative error of all tensors in two equal structures; NaN where one is."""
-    if isinstance(actual, Tensor):
+    if isinstance(actual, Tensor) and isinstance(exact, Tensor):
         distance = (actual.detach().cpu().double() - exact).norm() / exact.norm().clamp_min(1e-12)
         return float(distance)
     offs = [_off(one, other) for one, other in zip(actual, exact, strict=True)]

@@ -44,8 +44,8 @@ class MemoryShortError(StoppedError):
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name that looks most like `name`, or None where none does."""
     names = {str(a).lower(): str(a) for a in allowed}
-    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
-    return names[found[0]] if found else None
+    close = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
+    return names[close[0]] if close else None
 
 
 def unknown(what: str, name: object, allowed: Iterable[str], most: int = 12) -> str:

@@ -148,8 +148,8 @@ def sweep(folder: str | os.PathLike[str]) -> None:
     the files stay until it ends, which costs room and nothing else.)
     """
     for entry in Path(folder).iterdir():
-        found = _TMP.match(entry.name)
-        if found is None or (int(found[1]) != os.getpid() and _alive(int(found[1]))):
+        match = _TMP.match(entry.name)
+        if match is None or (int(match[1]) != os.getpid() and _alive(int(match[1]))):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

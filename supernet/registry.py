@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from .errors import SupernetError, unknown
 
 __all__ = ["Registry"]
 
 T = TypeVar("T", covariant=True)  # a registry of narrower entries serves where wider ones are read
-E = TypeVar("E", bound=Any)
+E = TypeVar("E")
 
 
 class Registry(Generic[T]):

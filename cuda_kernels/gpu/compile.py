@@ -7,15 +7,19 @@ shared memory comes along, so that tests can hold ceilings.
 
 import hashlib
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TypeAlias
 
 from ...errors import SupernetError
 from ..code_cache import CodeCache, Compiled
 from .kernel import FOLDER, Kernel
 
 __all__ = ["ARCHITECTURES", "bindings", "compile_kernel", "compiler_version", "key_of"]
+
+Sizer: TypeAlias = Callable[[object], tuple[object, int]]  # an error and how many bytes there are
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")  # those that the tests compile for
 OPTIONS = ("--std=c++17", "--ptxas-options=-v")
@@ -25,7 +29,7 @@ _SHARED = re.compile(r"(\d+)(?:\+\d+)? bytes smem")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
 
-def bindings(name: str) -> Any:
+def bindings(name: str) -> ModuleType:
     """The module `cuda.bindings.<name>`; SupernetError where it is not installed."""
     try:
         return import_module(f"cuda.bindings.{name}")
@@ -105,7 +109,7 @@ def usage(log: str) -> dict[str, int]:
     }
 
 
-def _text(size: Any, get: Any, program: Any) -> bytes:
+def _text(size: Sizer, get: Callable[[object, bytes], object], program: object) -> bytes:
     """What `get` writes, which is as long as `size` says."""
     _, length = size(program)
     text = b" " * max(length, 2)  # written into: of one byte there is but one object in all of Python

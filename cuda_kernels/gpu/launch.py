@@ -8,13 +8,14 @@ import ctypes
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import SupernetError
-from ..addresses import Addresses
+from ..addresses import Addresses, Argument
 from .compile import bindings, compile_kernel
 from .kernel import Kernel
 
@@ -32,7 +33,7 @@ class Launch:
 
     kernel: Kernel
     grid: tuple[int, int, int]
-    arguments: tuple[Any, ...]
+    arguments: tuple[Argument, ...]
     holds: tuple[Tensor, ...] = ()
 
     def addresses(self) -> Addresses:
@@ -58,7 +59,7 @@ def launch(launches: Iterable[Launch], device: torch.device) -> None:
 
 
 @cache
-def _function(kernel: Kernel, device: int) -> Any:
+def _function(kernel: Kernel, device: int) -> object:
     major, minor = torch.cuda.get_device_capability(device)
     code = compile_kernel(kernel, f"sm_{major}{minor}")
     driver = _driver()
@@ -75,17 +76,17 @@ def _bind(number: int) -> None:
 
 
 @cache
-def _primary(number: int) -> Any:
+def _primary(number: int) -> object:
     """The context that the runtime, and so torch, works in on this device."""
     driver, who = _driver(), f"the CUDA context of device {number}"
     return _call(who, driver.cuDevicePrimaryCtxRetain, _call(who, driver.cuDeviceGet, number))
 
 
-def _driver() -> Any:
+def _driver() -> ModuleType:
     return bindings("driver")
 
 
-def _call(who: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
+def _call(who: str, function: Callable[..., tuple[Any, ...]], *arguments: object) -> object:
     """A call of the driver, whose answers begin with an error code; `who` it is for opens the message."""
     error, *answer = function(*arguments)
     if error:

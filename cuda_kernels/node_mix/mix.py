@@ -62,7 +62,10 @@ Sums: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # dp, sum_g, sum_gz, co
 def node_mix_reference(
     z: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, p: Tensor, gate: Tensor | None = None
 ) -> Tensor:
-    """What `node_mix` computes, term by term; differentiable as often as one likes. Shapes as there."""
+    """What `node_mix` computes, term by term; differentiable as often as one likes.
+
+    The node [B, C, H, W] of T tensors `z` [B, C, H, W]; `mean`, `scale`, `shift` are [T, C], `p` and `gate` [T].
+    """
     view, total = (-1, 1, 1), torch.zeros_like(z[0])
     for t, on in enumerate(runs(gate, len(z))):
         if on:
@@ -214,7 +217,8 @@ def reduce_launches(
 ) -> list[Launch]:  # fmt: skip
     """The two passes of the sums, with room for what the blocks of the first hand to the second.
 
-    Arguments as of `node_mix_bwd_reduce`, then what it returns.
+    Arguments as of `node_mix_bwd_reduce`, then what it returns:
+    `dp` [T], `sum_g` [C], `sum_gz` [T, C], `coef` [T, 3, C].
     """
     terms, channels = len(z), g.shape[1]
     form = geometry(channels, [g, *z])

@@ -39,7 +39,11 @@ def node_mix_shuffled_reference(
     z: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, p: Tensor,
     bypass: Sequence[Tensor], beta: Tensor, k: int,
 ) -> Tensor:  # fmt: skip
-    """What `node_mix_shuffled` computes, term by term; differentiable as often as one likes. Shapes as there."""
+    """What `node_mix_shuffled` computes, term by term; differentiable as often as one likes.
+
+    The node [B, C, H, W] of T tensors `z` [B, C / k, H, W], with `mean`, `scale`, `shift` [T, C / k] and `p` [T], and
+    of E tensors `bypass` [B, C, H, W], with `beta` [E].
+    """
     return shuffle(node_mix_reference(z, mean, scale, shift, p), bypass, beta, k)
 
 

@@ -41,7 +41,10 @@ SOURCE = "pool_pair/pool_pair.cu"
 
 
 def pool_pair_reference(x: Tensor, stride: int, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `pool_pair` computes, pool by pool; differentiable as often as one likes. Shapes as there."""
+    """What `pool_pair` computes of `x` [B, C, H, W], pool by pool; differentiable as often as one likes.
+
+    Returns what was pooled [2, B, C, H', W'] and its mean, variance and 1 / deviation, each [2, C].
+    """
     pools = (
         F.max_pool2d(x, 3, stride, padding=1),
         F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False),
@@ -54,7 +57,10 @@ def pool_pair_reference(x: Tensor, stride: int, eps: float) -> tuple[Tensor, Ten
 def pool_pair_bwd_reference(
     x: Tensor, pooled: Tensor, g: Sequence[Tensor], factor: Tensor, b: Tensor, c: Tensor, stride: int
 ) -> Tensor:
-    """What `pool_pair_bwd` computes, pool by pool; shapes as there."""
+    """What `pool_pair_bwd` computes, pool by pool: dx [B, C, H, W] of n upstream gradients `g` [B, C, H', W'].
+
+    `x` is [B, C, H, W], `pooled` [2, B, C, H', W'], `factor` [3, n, C], `b` and `c` [2, C].
+    """
     wide = factor.dtype
     m, a = (pooled[i].to(wide) * b[i].view(-1, 1, 1) + c[i].view(-1, 1, 1) for i in range(2))
     skip = torch.zeros_like(x, dtype=wide)

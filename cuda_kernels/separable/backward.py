@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..addresses import Addresses, pointer
+from ..addresses import Addresses, Argument, pointer
 from ..gpu.kernel import Kernel
 from ..gpu.launch import THREADS, Launch
 from ..tensors import STORAGE, pixels
@@ -190,7 +190,7 @@ def _sep_second(
 
 
 def _weight_launches(
-    family: Kernel, shape: Shape, inputs: tuple[object, ...], gate: Tensor | None,
+    family: Kernel, shape: Shape, inputs: tuple[Argument, ...], gate: Tensor | None,
     ddw: Sequence[Tensor], dpw: Sequence[Tensor],
 ) -> list[Launch]:  # fmt: skip
     """The two passes of the weight gradients; `inputs` are the first pass's arguments before the room in between."""

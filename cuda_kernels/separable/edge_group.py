@@ -40,7 +40,10 @@ def edge_group_reference(
     x: Tensor, dw: Sequence[Tensor], pw: Sequence[Tensor], dilation: Sequence[int], stride: int, eps: float,
     gate: Tensor | None = None,
 ) -> Forward:  # fmt: skip
-    """What `edge_group` computes, branch by branch; shapes as there."""
+    """What `edge_group` computes, branch by branch: z [n, B, C, H', W'], mean, var and rstd [n, C].
+
+    `x` is [B, C, H, W], `dw[i]` [C, 1, k, k], `pw[i]` [C, C, 1, 1], `gate` [n].
+    """
     out = Outputs(room(x, len(dw), stride), *(dw[0].new_zeros((len(dw), x.shape[1])) for _ in range(3)))
     for i, on in enumerate(runs(gate, len(dw))):
         if on:
@@ -54,7 +57,11 @@ def edge_group_bwd_reference(
     x: Tensor, dw: Sequence[Tensor], pw: Sequence[Tensor], dilation: Sequence[int], stride: int,
     g: Sequence[Tensor], z: Tensor, coef: Tensor, add: Tensor | None, weights: bool, gate: Tensor | None = None,
 ) -> Backward:  # fmt: skip
-    """What `edge_group_bwd` computes, branch by branch; shapes as there."""
+    """What `edge_group_bwd` computes, branch by branch: dx [B, C, H, W] and the gradients of `dw` and `pw`.
+
+    `x` and `add` are [B, C, H, W], `dw[i]` [C, 1, k, k], `pw[i]` [C, C, 1, 1], `g[i]` [B, C, H', W'],
+    `z` [n, B, C, H', W'], `coef` [n, 3, C], `gate` [n].
+    """
     u, total = F.relu(x), x.new_zeros(x.shape, dtype=dw[0].dtype)
     ddw, dpw = ([torch.zeros_like(w) for w in group] if weights else [] for group in (dw, pw))
     for i, on in enumerate(runs(gate, len(dw))):

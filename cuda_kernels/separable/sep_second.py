@@ -41,7 +41,10 @@ def sep_second_reference(
     z1: Sequence[Tensor], mean: Tensor, scale: Tensor, shift: Tensor, dw: Sequence[Tensor], pw: Sequence[Tensor],
     eps: float, gate: Tensor | None = None,
 ) -> Forward:  # fmt: skip
-    """What `sep_second` computes, branch by branch; shapes as there."""
+    """What `sep_second` computes, branch by branch: z2 [m, B, C, H, W], mean2, var2 and rstd2 [m, C].
+
+    `z1[i]` is [B, C, H, W], `mean`, `scale`, `shift` [m, C], `dw[i]` [C, 1, k, k], `pw[i]` [C, C, 1, 1], `gate` [m].
+    """
     out = Outputs(room(z1[0], len(z1), 1), *(torch.zeros_like(mean) for _ in range(3)))
     for i, on in enumerate(runs(gate, len(z1))):
         if on:
@@ -56,7 +59,12 @@ def sep_second_bwd_reference(
     dw: Sequence[Tensor], pw: Sequence[Tensor], g: Sequence[Tensor], z2: Tensor, coef: Tensor, weights: bool,
     gate: Tensor | None = None,
 ) -> Backward:  # fmt: skip
-    """What `sep_second_bwd` computes, branch by branch; shapes as there."""
+    """What `sep_second_bwd` computes, branch by branch: d1 [m, B, C, H, W], coef1 [m, 3, C], sum_d and sum_dz [m, C]
+    and the gradients of `dw` and `pw`.
+
+    `z1[i]` and `g[i]` are [B, C, H, W], `mean`, `scale`, `shift`, `rstd` [m, C], `dw[i]` [C, 1, k, k], `pw[i]`
+    [C, C, 1, 1], `z2` [m, B, C, H, W], `coef` [m, 3, C], `gate` [m].
+    """
     d1 = room(z1[0], len(z1), 1)
     sum_d, sum_dz = torch.zeros_like(mean), torch.zeros_like(mean)
     ddw, dpw = ([torch.zeros_like(w) for w in group] if weights else [] for group in (dw, pw))

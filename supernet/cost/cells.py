@@ -32,6 +32,7 @@ class Add(nn.Module):
     """The sum of two states."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y [B, C, H, W], both of that shape."""
         return x + y
 
 
@@ -39,6 +40,7 @@ class Join(nn.Module):
     """States behind one another along the channels."""
 
     def forward(self, *states: Tensor) -> Tensor:
+        """[B, n * C, H, W] of n states [B, C, H, W]."""
         return torch.cat(states, dim=1)
 
 

@@ -98,7 +98,7 @@ def prepared(make: Callable[[], nn.Module], inputs: Sequence[Shape], where: Cond
         tensors = [torch.randn(shape, dtype=dtype) for shape in inputs]
     for child in module.modules():  # in place, a call would change the input of the next: SiLU upon SiLU ends at zero
         if getattr(child, "inplace", False) and not isinstance(child, nn.ReLU | nn.ReLU6):
-            child.inplace = False  # type: ignore[assignment]
+            vars(child)["inplace"] = False
     if where.channels_last:
         module = to_channels_last(module)
         tensors = [_channels_last(x) for x in tensors]

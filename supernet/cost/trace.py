@@ -67,7 +67,7 @@ class Tracer:
             for choice, site in self.leaves.sites.items():
                 n = len(choice.names)
                 if isinstance(choice, ValueChoice):  # the weight None is 1, and saves a product a layer
-                    choice.mix([None] * n, [i == chosen[site] for i in range(n)])  # type: ignore[arg-type]
+                    choice.mix([None] * n, [i == chosen[site] for i in range(n)])
                 else:
                     choice.mix(torch.ones(n, device="meta"), [True] * n)
             with torch.no_grad(), running(type(self.leaves.net).__name__, self.shape):

@@ -2,10 +2,11 @@
 
 # N samples, C channels, H height, W width
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import SupernetError
@@ -13,15 +14,17 @@ from .augment import Augment
 from .registry import DataSet
 from .sources import ImageInfo, Indices, Source, TensorSource
 from .splits import Splits
-from .wrapped import DatasetSource
+from .wrapped import DatasetSource, Pairs
 
 __all__ = ["from_arrays"]
 
+Array: TypeAlias = "Tensor | NDArray[np.generic]"
+
 
 def from_arrays(
-    train: Any,
-    val: Any = None,
-    test: Any = None,
+    train: object,
+    val: object = None,
+    test: object = None,
     *,
     augment: Augment | None = None,
     seed: int = 0,
@@ -45,10 +48,10 @@ def from_arrays(
     return Splits(DataSet(info=info, train=source, val=held_out, augment=augment, open_test=opener), seed, limit)
 
 
-def _source(data: Any, key: str) -> Source:
+def _source(data: object, key: str) -> Source:
     if isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(d, (Tensor, np.ndarray)) for d in data):
         source: Source = TensorSource(_images(data[0]), _targets(data[1]))
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    elif isinstance(data, Pairs):
         source = _dataset(data, key)
     else:
         raise SupernetError(
@@ -61,7 +64,7 @@ def _source(data: Any, key: str) -> Source:
     return source
 
 
-def _images(images: Any) -> Tensor:
+def _images(images: Array) -> Tensor:
     if isinstance(images, np.ndarray):
         if images.ndim == 3:
             images = images[:, None]
@@ -72,12 +75,12 @@ def _images(images: Any) -> Tensor:
     return images.float() if images.dtype in (torch.float64, torch.float16, torch.bfloat16) else images
 
 
-def _targets(targets: Any) -> Tensor:
+def _targets(targets: Array) -> Tensor:
     targets = torch.from_numpy(np.array(targets)) if isinstance(targets, np.ndarray) else targets.detach().cpu()
     return targets.float() if targets.is_floating_point() else targets.long()
 
 
-def _dataset(data: Any, key: str) -> DatasetSource:
+def _dataset(data: Pairs, key: str) -> DatasetSource:
     if len(data) == 0:
         raise SupernetError(f"{key} has no samples; give at least one")
     try:
@@ -94,12 +97,13 @@ def _dataset(data: Any, key: str) -> DatasetSource:
     return DatasetSource(data, labels, min(first.size), 1 if first.mode in ("1", "L") else 3)
 
 
-def _labels(data: Any) -> Indices:
+def _labels(data: object) -> Indices:
     """Labels by the cheapest way there is: stored ones, those of a wrapped data set, or one pass over the data."""
     if isinstance(data, torch.utils.data.Subset):
         return _labels(data.dataset)[np.asarray(data.indices, dtype=np.int64)]
     if isinstance(data, torch.utils.data.TensorDataset):
         return np.asarray(data.tensors[1], dtype=np.int64)
+    assert isinstance(data, Pairs)
     stored = getattr(data, "targets", None)
     if stored is not None and len(stored) == len(data) and getattr(data, "target_transform", None) is None:
         return np.asarray(stored, dtype=np.int64)

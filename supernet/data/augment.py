@@ -116,7 +116,10 @@ class Augment:
         return self.finish(images, plan, self.scale(images))
 
     def finish(self, images: Tensor, plan: Plan | None, scale: tuple[Tensor, Tensor] | None) -> Tensor:
-        """The same from what `plan` and `scale` gave, which may be there for many batches; nothing waits."""
+        """Images [B, C, H, W], distorted by what `plan` gave and normalised by what `scale` gave, as `apply` does.
+
+        Both may be made at once for many batches; nothing waits. A `plan` of None does not distort.
+        """
         if plan is not None and (self.pad or self.flip):
             images = self._crop(images, plan)
         if images.dtype == torch.uint8:

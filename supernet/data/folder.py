@@ -83,13 +83,13 @@ def _classes(split: Path) -> dict[str, str]:
         folders = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
         raise SupernetError(f"{split} has no class folders; put the images into {split / 'CLASS'}, one folder a class")
-    found: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for name in sorted(folders, key=lambda folder: (natural_key(_composed(folder)), folder)):
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):  # no file of results could hold the second
             raise SupernetError(f"class folder {name!a} in {split} has control characters or no UTF-8; rename it")
-        if found.setdefault(_composed(name), name) != name:
+        if spellings.setdefault(_composed(name), name) != name:
             raise SupernetError(f"{split} has the class {name!r} twice, spelt with other bytes; join the two folders")
-    return found
+    return spellings
 
 
 def _composed(name: str) -> str:
@@ -98,21 +98,21 @@ def _composed(name: str) -> str:
 
 def _compare(split: Path, names: tuple[str, ...]) -> dict[str, str]:
     """The class folders of `split`; refuses classes that training does not have."""
-    found = _classes(split)
-    for name in found:
+    folders = _classes(split)
+    for name in folders:
         if name not in names:
             raise SupernetError(unknown(f"class folder in {split}", name, names))
-    if missing := [name for name in names if name not in found]:
+    if missing := [name for name in names if name not in folders]:
         _log.warning("%s lacks %d of %d classes (%s ...); they are not measured",
                      split, len(missing), len(names), missing[0])  # fmt: skip
-    return found
+    return folders
 
 
 def _scan(split: Path, names: tuple[str, ...]) -> tuple[Paths, Indices]:
-    found = _compare(split, names)
-    paths, counts = list_images(split, [found.get(name, name) for name in names])
+    folders = _compare(split, names)
+    paths, counts = list_images(split, [folders.get(name, name) for name in names])
     if split.name == "train" and not counts.all():
-        empty = split / found[names[int(counts.argmin())]]
+        empty = split / folders[names[int(counts.argmin())]]
         raise SupernetError(f"class folder {empty} has no images ({_shown()}); fill it or remove it")
     if not len(paths):
         raise SupernetError(f"{split} has no images ({_shown()}); put them into {split / 'CLASS'}")

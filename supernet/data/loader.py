@@ -8,7 +8,7 @@ resuming means asking for the next number, and skipped batches are not decoded.
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class _Plan:
         return len(self.keys)
 
 
-def _as_is(loaded: Any) -> Any:
+def _as_is(loaded: object) -> object:
     return loaded
 
 
@@ -173,8 +173,8 @@ class CountedLoader:
         rank, world = self.share
         parts = [part[rank::world] for part in self.indices(epoch)[start:]]
         if self.resident is not None:
-            for made in self.resident.batches(parts, self.view.augment, at if self.augment else None):
-                yield Batch(*made)
+            for batch in self.resident.batches(parts, self.view.augment, at if self.augment else None):
+                yield Batch(*batch)
             return
         loaded = self._reader.read([(part, at if self.augment else None) for part in parts])
         for part, (images, targets) in zip(parts, loaded, strict=True):
@@ -247,8 +247,8 @@ class EvalLoader:
         starts = range(0, len(self.view), self.batch_size)
         parts = [self.view.index[s : s + self.batch_size] for s in starts]
         if self.resident is not None:
-            for made in self.resident.batches(parts, self.view.augment, None):
-                yield Batch(*made)
+            for batch in self.resident.batches(parts, self.view.augment, None):
+                yield Batch(*batch)
             return
         keys: list[_Key] = [(part, None) for part in parts]
         for part, (images, targets) in zip(parts, self._reader.read(keys), strict=True):

@@ -9,7 +9,6 @@ function that nothing but the final evaluation calls.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -101,15 +100,15 @@ def data_root(name: str, config: DataConfig) -> Path:
         raise SupernetError(f"data.root is not set; {name} needs data.root=PATH (and data.download=true to fetch it)")
     root = Path(config.root).expanduser()
     try:
-        found = root.is_dir()
+        exists = root.is_dir()
     except (OSError, ValueError):
-        found = False
-    if not found and not config.download:
+        exists = False
+    if not exists and not config.download:
         raise SupernetError(f"data.root={config.root} is no folder; give data.root=PATH of the images of {name}")
     return root
 
 
-def no_kwargs(name: str, config: DataConfig, allowed: tuple[str, ...] = ()) -> dict[str, Any]:
+def no_kwargs(name: str, config: DataConfig, allowed: tuple[str, ...] = ()) -> dict[str, object]:
     """data.kwargs, checked against the keys that this data set takes."""
     for key in config.kwargs:
         if key not in allowed:

@@ -36,7 +36,10 @@ class Resident:
     def batches(
         self, parts: Sequence[Indices], augment: Augment, at: Counter | None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Images, targets and, on the host, the numbers of each part, in order; `at` None reads for evaluation."""
+        """Images [B, C, H, W], targets [B, ...] and, on the host, the numbers [B] of each part, in order.
+
+        `at` None reads for evaluation.
+        """
         if not parts:
             return
         order = np.concatenate(list(parts))
@@ -99,7 +102,7 @@ class Residents:
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """`tensor` on the device; on a GPU from pinned memory, so that the host goes on while it is copied."""
+    """`tensor`, of any shape, on the device; to a GPU from pinned memory, so that the host goes on meanwhile."""
     if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

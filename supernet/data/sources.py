@@ -115,10 +115,12 @@ class TensorSource:
         return len(self.images)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] (or what else was given, [B, ...]) and targets [B, ...] of samples `index` [B]."""
         chosen = torch.from_numpy(index)
         return self.images[chosen], self.targets[chosen]
 
     def target(self, index: int) -> Tensor:
+        """The target [...] of one sample."""
         return self.targets[index]
 
     def picture(self, index: int) -> Image.Image:
@@ -155,6 +157,7 @@ class FileSource:
         return len(self.paths)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, image_size, image_size] in uint8 and classes [B] of samples `index` [B]."""
         if at is None or self.crop_scale is None:
             squares = [centre_square(self.picture(i), self.image_size) for i in index.tolist()]
         else:
@@ -167,6 +170,7 @@ class FileSource:
         return open_image(self.paths[index], self.in_chans)
 
     def target(self, index: int) -> Tensor:
+        """The class of one sample, a scalar."""
         return torch.as_tensor(self.targets[index])
 
     def _random_square(self, image: Image.Image, area: float, ratio: float, top: float, left: float) -> Image.Image:

@@ -28,8 +28,8 @@ def open_data(config: DataConfig, seed: int) -> "Splits":
     Reads the training split only. Raises SupernetError for an unknown name and for data that are missing or empty.
     """
     data = DATASETS["timm" if "/" in config.name else config.name](config)
-    given = {key: getattr(config, key) for key in ("pad", "flip", "cutout")}
-    augment = dataclasses.replace(data.augment, **{key: value for key, value in given.items() if value is not None})
+    settings = {key: getattr(config, key) for key in ("pad", "flip", "cutout")}
+    augment = dataclasses.replace(data.augment, **{key: value for key, value in settings.items() if value is not None})
     return Splits(dataclasses.replace(data, augment=augment), seed, config.limit)
 
 

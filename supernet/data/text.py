@@ -70,8 +70,8 @@ def text(config: DataConfig) -> DataSet:
     length = no_kwargs("text", config, ("length",)).get("length", LENGTH)
     if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= LONGEST:
         raise SupernetError(f"data.kwargs.length={str(length)[:40]} must be a whole number in 1..{LONGEST}")
-    if given := [f"data.{key}" for key in OF_IMAGES if getattr(config, key)]:
-        raise SupernetError(f"{given[0]} is a setting of images; data set 'text' has none: leave it out")
+    if settings := [f"data.{key}" for key in OF_IMAGES if getattr(config, key)]:
+        raise SupernetError(f"{settings[0]} is a setting of images; data set 'text' has none: leave it out")
     train, val, _ = _parts(config, length)
     alphabet = sorted(set(train) - {UNKNOWN})
     if len(alphabet) < 2:
@@ -79,8 +79,8 @@ def text(config: DataConfig) -> DataSet:
     numbers = {character: number for number, character in enumerate(alphabet)}
 
     def source(part: str) -> TextSource:
-        found = (numbers.get(character, len(alphabet)) for character in part)
-        return TextSource(np.fromiter(found, np.int32, len(part)), length)
+        codes = (numbers.get(character, len(alphabet)) for character in part)
+        return TextSource(np.fromiter(codes, np.int32, len(part)), length)
 
     names = (*alphabet, UNKNOWN)
     info = ImageInfo(
@@ -119,19 +119,19 @@ def _read(path: Path) -> str:
             raise
         raise SupernetError(f"data.root={str(path)[:200]!r} cannot be read: {error}") from None
     try:
-        found = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SupernetError(f"data.root={path} is no text in UTF-8 (byte {error.start:,}); convert it") from None
-    if "\0" in found:
+    if "\0" in text:
         raise SupernetError(f"data.root={path} holds zero bytes: it is binary, or not in UTF-8; give a text file")
-    return found
+    return text
 
 
 def _embedded() -> str:
     parts = []
     for name in MODULES:
-        found = importlib.util.find_spec(name)
-        path = Path(found.origin) if found is not None and found.origin else None
+        spec = importlib.util.find_spec(name)
+        path = Path(spec.origin) if spec is not None and spec.origin else None
         if path is None or path.suffix != ".py" or not path.is_file():
             raise SupernetError(f"this Python has no source of its module {name!r}; give a text file by data.root=FILE")
         parts.append(path.read_text(encoding="utf-8"))

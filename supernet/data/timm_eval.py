@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from PIL.Image import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import SupernetError
@@ -12,17 +14,17 @@ from .view import View
 __all__ = ["has_pictures", "timm_test_loader"]
 
 
-class _Pictures(Dataset[tuple[Any, int]]):
+class _Pictures(Dataset[tuple[object, int]]):
     """A view as timm's data sets are: PIL images through `transform`, which timm's loader sets."""
 
     def __init__(self, view: View, labels: list[int]) -> None:
         self.view, self.labels = view, labels
-        self.transform: Callable[[Any], Any] = lambda image: image
+        self.transform: Callable[[Image], object] = lambda image: image
 
     def __len__(self) -> int:
         return len(self.view)
 
-    def __getitem__(self, position: int) -> tuple[Any, int]:
+    def __getitem__(self, position: int) -> tuple[object, int]:
         picture = self.view.source.picture(int(self.view.index[position]))
         return self.transform(picture), self.labels[position]
 
@@ -38,7 +40,9 @@ def has_pictures(view: View) -> bool:
     return True
 
 
-def timm_test_loader(view: View, info: ImageInfo, *, batch_size: int, workers: int = 0) -> "DataLoader[Any]":
+def timm_test_loader(
+    view: View, info: ImageInfo, *, batch_size: int, workers: int = 0
+) -> "DataLoader[tuple[Tensor, Tensor]]":
     """The loader of timm over the pictures of `view`: (images [B, C, H, W], labels [B]) on the CPU, in order.
 
     Shorter side to `info.image_size` (bilinear), central crop with crop_pct=1, normalised. Raises SupernetError for a

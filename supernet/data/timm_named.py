@@ -7,7 +7,7 @@ needs to read any sample at any time.
 import importlib.util
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..errors import SupernetError, unknown
 from .augment import Augment
 from .registry import DATASETS, DataSet, data_root, no_kwargs, per_channel
 from .sources import ImageInfo, Indices
-from .wrapped import DatasetSource
+from .wrapped import DatasetSource, Pairs
 
 __all__ = ["timm_named"]
 
@@ -73,15 +73,15 @@ def _augment(in_chans: int) -> Augment:
     return per_channel(augment, in_chans)
 
 
-def _create(name: str, config: DataConfig, split: str, kwargs: dict[str, Any]) -> Any:
+def _create(name: str, config: DataConfig, split: str, kwargs: dict[str, Any]) -> Pairs:
     from timm.data import create_dataset
 
     root = str(data_root(name, config))
-    mode: dict[str, Any] = {} if config.in_chans is None else {"input_img_mode": "L" if config.in_chans == 1 else "RGB"}
+    mode = {} if config.in_chans is None else {"input_img_mode": "L" if config.in_chans == 1 else "RGB"}
     if name.startswith("torch/"):
         mode = {}
     try:
-        dataset = create_dataset(name, root=root, split=split, download=config.download, **mode, **kwargs)
+        dataset = create_dataset(name, root=root, split=split, download=config.download, **(mode | kwargs))
         if len(dataset) == 0:
             raise SupernetError(f"data.name={name} has no images in its split {split!r}")
     except SupernetError:
@@ -96,20 +96,20 @@ def _create(name: str, config: DataConfig, split: str, kwargs: dict[str, Any]) -
     return dataset
 
 
-def _labels(dataset: Any) -> Indices | None:
+def _labels(dataset: object) -> Indices | None:
     """The labels where they can be had without decoding images."""
-    reader: Any = getattr(dataset, "reader", None)
-    found: Iterable[Any] | None = getattr(dataset, "targets", None)
-    if found is None and hasattr(reader, "iter_targets"):
-        found = reader.iter_targets()
-    if found is None and hasattr(reader, "samples"):
-        found = [sample[1] for sample in reader.samples]
-    return None if found is None else np.asarray([int(label) for label in found], dtype=np.int64)
+    reader = getattr(dataset, "reader", None)
+    labels: Iterable[SupportsInt] | None = getattr(dataset, "targets", None)
+    if labels is None and reader is not None and hasattr(reader, "iter_targets"):
+        labels = reader.iter_targets()
+    if labels is None and reader is not None and hasattr(reader, "samples"):
+        labels = [sample[1] for sample in reader.samples]
+    return None if labels is None else np.asarray([int(label) for label in labels], dtype=np.int64)
 
 
-def _names(dataset: Any) -> tuple[str, ...]:
-    if getattr(dataset, "classes", None):
-        return tuple(str(c) for c in dataset.classes)
+def _names(dataset: object) -> tuple[str, ...]:
+    if classes := getattr(dataset, "classes", None):
+        return tuple(str(c) for c in classes)
     mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or {}
     return tuple(str(name) for name, _ in sorted(mapping.items(), key=lambda item: item[1]))
 

@@ -78,7 +78,7 @@ def _open(name: str, config: DataConfig, train: bool) -> Any:
     from torchvision import datasets
 
     root, entry = data_root(name, config), NAMED[name]
-    split: dict[str, Any] = {"split": "train" if train else "test"} if entry.by_split else {"train": train}
+    split: dict[str, str | bool] = {"split": "train" if train else "test"} if entry.by_split else {"train": train}
     try:
         return getattr(datasets, entry.cls)(root, download=config.download, **split)
     except (RuntimeError, OSError, EOFError, ValueError) as error:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,16 @@ from ..counter import derive
 from ..errors import SupernetError
 from .sources import Counter, Indices, Source, centre_square, pillow_mode, to_uint8
 
-__all__ = ["DatasetSource", "TransformSource"]
+__all__ = ["DatasetSource", "Pairs", "TransformSource"]
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """A map-style data set of pairs (image, target)."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +49,10 @@ class TransformSource:
         return len(self.source)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] and targets [B, ...] of samples `index` [B], as the transform leaves them.
+
+        `at` None reads without the transform. Raises SupernetError where the transform does not give tensors.
+        """
         if at is None:
             return self.source.fetch(index, None)
         images = []
@@ -58,6 +71,7 @@ class TransformSource:
         return self.source.picture(index)
 
     def target(self, index: int) -> Tensor:
+        """The target [...] of one sample, as the source has it."""
         return self.source.target(index)
 
 
@@ -69,7 +83,7 @@ class DatasetSource:
     reading the images.
     """
 
-    dataset: Any
+    dataset: Pairs
     known: Indices | None = None
     image_size: int = 32
     in_chans: int = 3
@@ -84,6 +98,10 @@ class DatasetSource:
         return len(self.dataset)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] and targets [B, ...] of samples `index` [B].
+
+        What the dataset draws depends on `at` and the number of the sample alone.
+        """
         at = at or Counter(0, "evaluation", 0)
         images, targets = [], []
         with _generators_kept():
@@ -105,7 +123,7 @@ class DatasetSource:
         return image.convert(pillow_mode(self.in_chans))
 
     def target(self, index: int) -> Tensor:
-        """The target of one sample, without its image where the labels are known."""
+        """The target [...] of one sample, without its image where the labels are known."""
         return torch.as_tensor(self.dataset[index][1] if self.known is None else self.known[index])
 
     def _tensor(self, image: object) -> Tensor:

@@ -4,7 +4,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,12 +36,12 @@ class Body(nn.Module, ABC):
         """The network's output for inputs `x` [B, ...], with a p [E, O] and a mask [E, O] a site."""
 
     @abstractmethod
-    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, object]) -> nn.Module:
         """The plain network of `genotype` with the shared weights; `arguments` are those that this body was made of."""
 
     @abstractmethod
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
-        """The weights that belong to one option alone; none where it has no weights of its own."""
+        """The weights, of any shapes, that belong to one option alone; none where it has no weights of its own."""
 
     @abstractmethod
     def use(self, name: str) -> None:

@@ -13,12 +13,13 @@ nothing is saved. `auto` goes by that on a processor.
 # B batch, C channels, H height, W width, T options that run
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..cuda_kernels.node_mix.mix import MOST_TERMS, node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.operators import Context
 from ..space.choice import weighed_sum
 from .executor import Auto, Executor
 from .executor.fused import Fused
@@ -72,11 +73,18 @@ def _as_channels_last(outputs: Sequence[Tensor], last: bool) -> list[Tensor]:
     return list(outputs) if last else [y.permute(TURNED) for y in outputs]
 
 
+class _Saved(Context, Protocol):
+    """With what the sum was called."""
+
+    executor: Fused
+    last: bool
+
+
 class _Sum(torch.autograd.Function):
     """The sum as a function of p [T] and the outputs."""
 
     @staticmethod
-    def forward(ctx: Any, executor: Fused, last: bool, p: Tensor, *outputs: Tensor) -> Tensor:
+    def forward(ctx: _Saved, executor: Fused, last: bool, p: Tensor, *outputs: Tensor) -> Tensor:
         ctx.executor, ctx.last = executor, last
         ctx.save_for_backward(p, *(outputs if ctx.needs_input_grad[2] else ()))
         z = _as_channels_last(outputs, last)
@@ -86,7 +94,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Saved, g: Tensor) -> tuple[Tensor | None, ...]:
         p, *outputs = ctx.saved_tensors
         dp = None
         if outputs:

@@ -1,7 +1,5 @@
 """Building the discrete network of a genotype: a plain module without choices."""
 
-from typing import Any
-
 from torch import nn
 
 from ..errors import SupernetError
@@ -12,7 +10,7 @@ from .macro.discrete import build_from
 __all__ = ["build", "build_from"]
 
 
-def build(genotype: Genotype, *, seed: int | None = None, **arguments: Any) -> nn.Module:
+def build(genotype: Genotype, *, seed: int | None = None, **arguments: object) -> nn.Module:
     """The network of `genotype`, a point of a registered space.
 
     `arguments` are the macro structure's: for DARTS channels, layers, num_classes, in_chans, stem ("cifar" or

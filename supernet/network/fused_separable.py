@@ -12,13 +12,14 @@ statistics run as modules.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..cuda_kernels import host
 from ..cuda_kernels.node_mix.mix import node_mix, node_mix_bwd_reduce
+from ..cuda_kernels.operators import Context
 from ..cuda_kernels.separable.edge_group import edge_group, edge_group_bwd
 from ..cuda_kernels.separable.sep_second import sep_second, sep_second_bwd
 from .cells.cell import run_plain
@@ -88,11 +89,19 @@ def _bodies(x: Tensor) -> AbstractContextManager[object]:
     return host.compiled() if served and host.available() else nullcontext()
 
 
+class _Saved(Context, Protocol):
+    """What the forward pass leaves for the backward."""
+
+    form: _Form
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+
+
 class _Separable(torch.autograd.Function):
     """(y, mean1, var1, mean2, var2), of which y alone has a gradient; it cannot be differentiated twice."""
 
     @staticmethod
-    def forward(ctx: Any, form: _Form, x: Tensor, *weights: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: _Saved, form: _Form, x: Tensor, *weights: Tensor | None) -> tuple[Tensor, ...]:
         ctx.form = form
         dw, pw = _convolutions(weights)
         with _bodies(x):
@@ -110,7 +119,7 @@ class _Separable(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Saved, g: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         form, n = ctx.form, len(ctx.form.eps)
         x, *saved = ctx.saved_tensors
         halves, weights = [saved[3 * i : 3 * i + 3] for i in range(n)], saved[3 * n :]  # z, mean, rstd of each half

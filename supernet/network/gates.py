@@ -17,7 +17,7 @@ __all__ = ["gated_statistics"]
 
 @contextmanager
 def gated_statistics(gated: Iterable[tuple[Tensor, nn.Module]]) -> Iterator[None]:
-    """Around a pass: batch norms inside a module whose gate [] is 0 keep the running statistics they had before."""
+    """Around a pass: batch norms inside a module whose gate (0-dim) is 0 keep the running statistics of before."""
     before = [
         (buffer, gate, buffer.clone())
         for gate, module in gated

@@ -6,7 +6,6 @@ state dict, as `options.pruned_TABLE`; a supernet in which nothing was pruned ha
 # E edges (rows of a table), O operations (columns)
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +91,9 @@ class Options(nn.Module):
         pruned = torch.tensor(table.mask) & ~torch.tensor(mask)
         self.register_buffer(f"pruned_{table.name}", pruned.to(self._device.device))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object
+    ) -> None:
         """What the state says was pruned, and nothing else, is pruned afterwards."""
         for table in self.tables:
             pruned = state_dict.get(f"{prefix}pruned_{table.name}")

@@ -21,7 +21,7 @@ __all__ = ["recalibrate"]
 def recalibrate(net: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> None:
     """Set the running statistics of every batch norm of `net` to their mean over `batches`.
 
-    A batch is the inputs, or (inputs, targets). `net` is a plain network, or a supernet in which a genotype is
+    A batch is the inputs [B, ...], or (inputs, targets). `net` is a plain network, or a supernet in which a genotype is
     activated. Everything else runs as in evaluation. Raises SupernetError where there is no batch.
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]

@@ -44,7 +44,7 @@ class Supernet(nn.Module):
     body: Body
     relaxation: Relaxation  # of alphas [E, O], -inf where a row lacks the option, and their table: p [E, O]
 
-    def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: Any) -> None:
+    def __init__(self, space: Space, *, executor: str = "auto", seed: int | None = None, **arguments: object) -> None:
         super().__init__()
         if not isinstance(space, Space):
             raise SupernetError(f"Supernet takes a Space, not {space!r:.60}; use get_space(name) or Space(Net)")
@@ -94,11 +94,11 @@ class Supernet(nn.Module):
         return list(self.alpha.values())
 
     def weights(self) -> list[nn.Parameter]:
-        """All other parameters that learn; those that a user has frozen take no part."""
+        """All other parameters that learn, of any shapes; those that a user has frozen take no part."""
         return [p for p in self.body.parameters() if p.requires_grad]
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
-        """The weights of one operation on one edge of one cell, or of one option; none where it has none of its own.
+        """The weights, of any shapes, of one operation on one edge of one cell, or of one option; there may be none.
 
         `site` counts in `sites`. Raises SupernetError where nothing stands there.
         """

@@ -168,7 +168,7 @@ class _Drop:
         if rate != self.rate:
             self.rate = rate
             self.keep.fill_(1 - rate)
-        self.module.forward = self  # type: ignore[method-assign]
+        vars(self.module)["forward"] = self
 
     def leave(self) -> None:
         del self.module.forward

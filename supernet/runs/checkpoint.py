@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import BinaryIO, cast
 
 import torch
 
@@ -92,8 +92,8 @@ class Checkpoints:
         unsaved, self._unsaved = self._unsaved, None
         if unsaved is not None:
             step, error = unsaved
-            found = self.steps
-            left = f"the newest one is of step {found[-1]}" if found else "there is none"
+            steps = self.steps
+            left = f"the newest one is of step {steps[-1]}" if steps else "there is none"
             reason = f"{error.strerror}: the checkpoint of step {step} could not be saved, {left}"
             raise OSError(error.errno, reason, str(self.folder))
 
@@ -149,8 +149,8 @@ class Checkpoints:
     def load(self, step: int) -> State:
         """The state saved at `step`, on the CPU; SupernetError where it is absent or damaged."""
         self._writer.settle()
-        for found, path in self._found():
-            if found == step:
+        for number, path in self._found():
+            if number == step:
                 return self._read(path)
         raise SupernetError(f"no checkpoint of step {step} in {self.folder}; it has {self.steps or 'none'}")
 
@@ -173,13 +173,13 @@ class Checkpoints:
         return newest, damaged
 
     def _read(self, path: Path) -> State:
-        found = manifest.verify(path)
-        if None not in (self.config, found["config"]) and self.config != found["config"]:
-            raise SupernetError(f"{path} is of the configuration {found['config']}, this run has {self.config}")
+        sealed = manifest.verify(path)
+        if None not in (self.config, sealed["config"]) and self.config != sealed["config"]:
+            raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
         try:
             return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
-            versions = f"written with torch {found['versions']['torch']}, this is {torch.__version__}"
+            versions = f"written with torch {sealed['versions']['torch']}, this is {torch.__version__}"
             raise SupernetError(
                 f"{path / STATE} cannot be loaded ({str(error).partition(chr(10))[0]}); {versions}"
             ) from None
@@ -225,7 +225,7 @@ class Checkpoints:
         """Writes and flushes the state and its manifest; the manifest's digest."""
         with open(aside / STATE, "wb") as raw:
             file = DigestingFile(raw, partial(self._at, "mid-write"))
-            torch.save(state, cast(Any, file))
+            torch.save(state, cast(BinaryIO, file))
             raw.flush()
             os.fsync(raw.fileno())
             if hasattr(os, "posix_fadvise"):  # so that reading back asks the disk, not the memory in front of it
@@ -248,9 +248,9 @@ class Checkpoints:
         for at, path in self._found():
             if at <= step:
                 last.setdefault(at, path)
-        kept = {newest, flagged, *(last[at] for at in sorted(last, reverse=True)[: self.keep])}
+        stay = {newest, flagged, *(last[at] for at in sorted(last, reverse=True)[: self.keep])}
         for at, path in self._found():
-            if at > step or path in kept:
+            if at > step or path in stay:
                 continue
             if path in damaged:
                 _set_aside(path, damaged[path])
@@ -296,6 +296,6 @@ def _hidden(path: Path) -> Path:
 
 
 def _step(path: Path) -> int:
-    found = manifest.parse_name(path.name)
-    assert found is not None
-    return found[0]
+    parsed = manifest.parse_name(path.name)
+    assert parsed is not None
+    return parsed[0]

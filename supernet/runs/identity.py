@@ -38,10 +38,14 @@ NOT_IDENTITY_OF_DATA = ("root", "download", "workers", "resident")
 RETIRED: Mapping[str, Mapping[str, JSON]] = {"method": {"discretiser": None}}
 
 
-class RunSettings(Protocol):
-    """The dataclass of a stage whose runs have folders; what else it has is the stage's own."""
+class _Settings(Protocol):
+    """Any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # as typeshed has it
+
+
+class RunSettings(_Settings, Protocol):
+    """The dataclass of a stage whose runs have folders; what else it has is the stage's own."""
 
     @property
     def seed(self) -> int: ...
@@ -125,23 +129,25 @@ def as_json(value: object, where: str) -> JSON:
     raise SupernetError(f"{where}={value!r} must be a plain finite number, text, list or mapping")
 
 
-def _counting(config: object) -> dict[str, object]:
+def _counting(config: _Settings) -> dict[str, object]:
     """The settings as nested dictionaries, without those that are later ones at the default that they came with."""
     values: dict[str, object] = {}
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # a dataclass, which has no type of its own
+    for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if since(field) > 1 and value == default_in(field, since(field)):
             continue
-        values[field.name] = _counting(value) if dataclasses.is_dataclass(value) else value
+        values[field.name] = (
+            _counting(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        )
     return values
 
 
-def _later_defaults(config: object, where: str = "", later: bool = False) -> Iterator[tuple[str, object]]:
+def _later_defaults(config: _Settings, where: str = "", later: bool = False) -> Iterator[tuple[str, object]]:
     """(dotted name, the default that it came with) of every single setting that is not of the first edition."""
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # as above
+    for field in dataclasses.fields(config):
         name, new = where + field.name, later or since(field) > 1
         value = default_in(field, since(field)) if new else getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield from _later_defaults(value, f"{name}.", new)
         elif new:
             yield from _flat(value, name).items()

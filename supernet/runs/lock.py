@@ -13,15 +13,17 @@ import os
 import platform
 import shutil
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import NotRequired, Self, TypedDict, TypeGuard
 
 from ..errors import SupernetError
 
 try:
-    import fcntl
+    fcntl: ModuleType | None = import_module("fcntl")
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 __all__ = ["RunLock"]
 
@@ -95,13 +97,13 @@ class RunLock:
     def _make(self) -> None:
         """Makes the folder that is the lock, after that of a dead process is gone; raises SupernetError if taken."""
         lock, aside = self.folder / HELD, self.folder / f".tmp-{os.getpid()}-{time.monotonic_ns()}{HELD}"
-        found = _read(lock / OWNER)
+        record = _read(lock / OWNER)
         if lock.exists():
-            if _alive(found):
+            if _alive(record):
                 raise SupernetError(self._refusal(lock / OWNER))
             with contextlib.suppress(FileNotFoundError):  # somebody else was faster
                 lock.rename(aside)
-            if _read(aside / OWNER) not in (found, b""):  # not what was judged above, so it is not ours to remove
+            if _read(aside / OWNER) not in (record, b""):  # not what was judged above, so it is not ours to remove
                 with contextlib.suppress(OSError):
                     aside.rename(lock)
             shutil.rmtree(aside, ignore_errors=True)
@@ -123,10 +125,10 @@ class RunLock:
                 break
             time.sleep(0.005)
             text = _read(owner)
-        found = _parse(text) or {}
-        who = "process {pid} on {host}, at work since {began}".format(**found) if found else "another process"
+        holder = _parse(text)
+        who = "process {pid} on {host}, at work since {began}".format(**holder) if holder else "another process"
         way_out = "wait for it or stop it; another run.name keeps both"
-        if found and found["host"] != platform.node():
+        if holder and holder["host"] != platform.node():
             way_out += f"; if it is gone, remove {owner.parent if owner.name == OWNER else owner}"
         return f"the run folder {self.folder} is in use by {who}; {way_out}"
 
@@ -147,7 +149,7 @@ if hasattr(os, "register_at_fork"):
 def _flock(handle: int) -> bool | None:
     """Whether flock gave the lock; None where the file system, or the whole system, has none."""
     if fcntl is None:
-        return None  # type: ignore[unreachable]
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -172,30 +174,42 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _parse(text: bytes) -> dict[str, Any] | None:
+class _Owner(TypedDict):
+    """Who holds the lock; `ticks` is None where the system does not say when a process began."""
+
+    pid: int
+    host: str
+    began: str
+    ticks: NotRequired[int | None]
+
+
+def _is_owner(value: object) -> TypeGuard[_Owner]:
+    return isinstance(value, dict) and isinstance(value.get("pid"), int) and {"host", "began"} <= value.keys()
+
+
+def _parse(text: bytes) -> _Owner | None:
     """What `_me` wrote; None for anything else, an empty file above all."""
     try:
-        found = json.loads(text)
+        owner = json.loads(text)
     except ValueError:
         return None
-    whole = isinstance(found, dict) and isinstance(found.get("pid"), int) and {"host", "began"} <= found.keys()
-    return found if whole else None
+    return owner if _is_owner(owner) else None
 
 
 def _alive(text: bytes) -> bool:
     """Whether the process that wrote this may still run; one of another host may."""
-    found = _parse(text)
-    if found is None:
+    owner = _parse(text)
+    if owner is None:
         return False
-    if found["host"] != platform.node():
+    if owner["host"] != platform.node():
         return True
     try:
-        os.kill(found["pid"], 0)
+        os.kill(owner["pid"], 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # it exists and belongs to someone else
         return True
-    return found.get("ticks") in (None, _ticks(found["pid"]))  # else the number was given to another process since
+    return owner.get("ticks") in (None, _ticks(owner["pid"]))  # else the number was given to another process since
 
 
 def _ticks(pid: int) -> int | None:

@@ -141,12 +141,12 @@ def _cut(path: Path, resume_step: int | None) -> None:
     """Keeps the rows up to `resume_step`; a line that a kill left torn is dropped with them."""
     if not path.exists():
         return
-    kept = []
+    rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             step = json.loads(line)["step"]
         except (ValueError, KeyError, TypeError):
             continue
         if resume_step is not None and step <= resume_step:
-            kept.append(line + "\n")
-    files.write_text(path, "".join(kept))
+            rows.append(line + "\n")
+    files.write_text(path, "".join(rows))

@@ -51,8 +51,8 @@ def folder_name(step: int, digest: str) -> str:
 
 def parse_name(name: str) -> tuple[int, str | None] | None:
     """(step, digest) from the name of a checkpoint's folder; the digest is None in the first layout's names."""
-    found = _NAME.fullmatch(name)
-    return (int(found[1]), found[2]) if found else None
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), match[2]) if match else None
 
 
 def seal(folder: Path, files: Mapping[str, tuple[int, str]], **facts: object) -> str:
@@ -100,12 +100,12 @@ def verify(folder: Path, digest: str | None = None) -> Manifest:
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                found = hashlib.file_digest(file, "sha256").hexdigest() if size == entry["bytes"] else ""
+                digest_now = hashlib.file_digest(file, "sha256").hexdigest() if size == entry["bytes"] else ""
         except OSError as error:
             raise Damaged(f"{path} cannot be read ({error.strerror})") from None
         if size != entry["bytes"]:
             raise Damaged(f"{path} has {size} bytes, its manifest says {entry['bytes']}")
-        if found != entry["sha256"]:
+        if digest_now != entry["sha256"]:
             raise Damaged(f"{path} has changed since it was written: its SHA-256 is not the manifest's")
     return manifest
 

@@ -8,7 +8,7 @@ which ends the process on the next one whatever Python is doing.
 import signal
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 __all__ = ["Interrupted", "StopSignals"]
 
@@ -40,7 +40,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
         self.received = None
@@ -65,5 +65,5 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.received = number
-        for taken in self._before:
-            signal.signal(taken, signal.SIG_DFL)
+        for handled in self._before:
+            signal.signal(handled, signal.SIG_DFL)

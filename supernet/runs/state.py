@@ -3,8 +3,7 @@
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from ..errors import SupernetError
 __all__ = ["State", "check_plain", "rng_state", "set_rng_state", "snapshot"]
 
 State: TypeAlias = dict[str, Any]  # of a checkpoint: plain values, containers and tensors; see `check_plain`
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def rng_state() -> State:
     }
 
 
-def set_rng_state(state: Mapping[str, Any]) -> None:
+def set_rng_state(state: State) -> None:
     """Puts `rng_state()` back, so that the next draws are the same to the last bit."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
@@ -72,15 +73,16 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(one.cpu(), i)
 
 
-def snapshot(state: Any) -> Any:
+def snapshot(state: T) -> T:
     """A copy on the CPU of plain containers and tensors, whole when this returns: later steps do not change it.
 
     Tensors that were one stay one, so that a weight with two names is not stored twice.
     """
-    return _copy(state, {})
+    copy: T = _copy(state, {})
+    return copy
 
 
-def _copy(value: Any, seen: dict[tuple[Any, ...], torch.Tensor]) -> Any:
+def _copy(value: Any, seen: dict[tuple[object, ...], torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         key = value.device, value.dtype, value.data_ptr(), value.shape, value.stride()
         if key not in seen:

@@ -74,11 +74,11 @@ class Guard:
             self._statistics.take()
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
-        """The norm of all gradients together, on their device; non-finite where one of them is."""
+        """The norm of all gradients together, a scalar on their device; non-finite where one of them is."""
         return _norm(gradients) if self.on else torch.zeros(())
 
     def clip(self, parameters: Iterable[Tensor], most: float) -> Tensor:
-        """The norm of the parameters' gradients, which are then scaled to a norm of at most `most` (0: left alone)."""
+        """The norm of the parameters' gradients, a scalar; they are scaled to at most `most` (0: left alone)."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not most:
             return self.norm(gradients)
@@ -91,7 +91,8 @@ class Guard:
     def update(self, part: str, optimizer: torch.optim.Optimizer, loss: Tensor, norm: Tensor, sums: Sums) -> Sums:
         """`optimizer.step()` if the loss and the gradients' norm are finite; the sums of the batch, zeros if not.
 
-        `part` is "weights" or "alphas"; the running statistics go with the weights.
+        `loss`, `norm` and the sums are scalars. `part` is "weights" or "alphas"; the running
+        statistics go with the weights.
         """
         if not self.on:
             optimizer.step()
@@ -181,9 +182,11 @@ class Guard:
             self._statistics.put_back(bad)
 
     def state_dict(self) -> dict[str, Tensor]:
+        """`counts` [4]: what a run that goes on needs."""
         return {"counts": self.counts}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes `counts` [4] back."""
         self.counts.copy_(state["counts"])
         self._told = int(self.counts[1])
 
@@ -236,12 +239,12 @@ def _views(flat: Tensor, likes: Iterable[Tensor]) -> list[Tensor]:
 def _state_of(optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Tensor]:
     """Parameters and the tensors of their states that are on `device`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    found = {str(i): p for i, p in enumerate(parameters)}
+    tensors = {str(i): p for i, p in enumerate(parameters)}
     for i, p in enumerate(parameters):
         for name, value in optimizer.state.get(p, {}).items():
             if isinstance(value, Tensor) and value.device == device:
-                found[f"{i}.{name}"] = value
-    return found
+                tensors[f"{i}.{name}"] = value
+    return tensors
 
 
 @torch.no_grad()
@@ -280,11 +283,11 @@ def non_finite(state: object) -> list[str]:
     for name, value in _tensors(state, ""):
         if (value.is_floating_point() or value.is_complex()) and value.numel():
             by_kind.setdefault((value.dtype, value.device), {})[name] = value.detach()
-    found: list[str] = []
+    names: list[str] = []
     for named in by_kind.values():
         largest = torch.stack(torch._foreach_norm(list(named.values()), float("inf")))
-        found += [name for name, fine in zip(named, largest.isfinite().tolist(), strict=True) if not fine]
-    return found
+        names += [name for name, fine in zip(named, largest.isfinite().tolist(), strict=True) if not fine]
+    return names
 
 
 def _tensors(value: object, where: str) -> Iterable[tuple[str, Tensor]]:

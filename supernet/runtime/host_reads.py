@@ -6,10 +6,10 @@ made is among them. Sees what passes torch's dispatcher; the inside of an operat
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["HostReads"]
@@ -38,7 +38,9 @@ class HostReads(TorchDispatchMode):
 
     seen: list[str]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
+    ) -> object:
         result = func(*args, **(kwargs or {}))
         if reason := self._reason(func, _tensors((args, kwargs or {})), _tensors(result)):
             self.seen.append(reason)
@@ -46,22 +48,22 @@ class HostReads(TorchDispatchMode):
                 raise RuntimeError(f"the step is not the device's alone: {reason}")
         return result
 
-    def _reason(self, func: Any, given: list[Tensor], made: list[Tensor]) -> str | None:
+    def _reason(self, func: OpOverload, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
         packet, name = func.overloadpacket, str(func)
         here = self.device.type == "cpu"
-        on_device = [t for t in given if t.device.type == self.device.type]
+        on_device = [t for t in inputs if t.device.type == self.device.type]
         if packet in READS and on_device:
             return f"{name} reads a number on the host"
         if packet in INDEXES and any(t.dtype == torch.bool for t in on_device[1:]):
             return f"{name} by a mask, whose number of entries the host must know"
-        if packet in MAKES and any(t.device.type == self.device.type for t in made):
+        if packet in MAKES and any(t.device.type == self.device.type for t in outputs):
             return f"{name} takes numbers from the host"
         if here:
             return None
         # A single number on the host goes to a kernel as it is; more of them are copied.
-        if any(t.device.type == "cpu" and t.dim() for t in given) and (on_device or _on(made, self.device)):
+        if any(t.device.type == "cpu" and t.dim() for t in inputs) and (on_device or _on(outputs, self.device)):
             return f"{name} copies from the host"
-        if on_device and made and not _on(made, self.device):
+        if on_device and outputs and not _on(outputs, self.device):
             return f"{name} copies to the host"
         return None
 
@@ -70,7 +72,7 @@ def _on(tensors: list[Tensor], device: torch.device) -> bool:
     return any(t.device.type == device.type for t in tensors)
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _tensors(value: object) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):

@@ -4,37 +4,40 @@ import functools
 import re
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 
+from ..config import StageConfig
 from ..errors import MemoryShortError
 from .device import deterministic
 
 __all__ = ["as_configured", "memory_in_one_line", "peak", "turn_down"]
 
-Stage = TypeVar("Stage", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+Config = TypeVar("Config", bound=StageConfig)
 
 # The processor's allocator has no exception of its own.
 _TEXTS = ("not enough memory: you tried to allocate", "can't allocate memory: you tried to allocate")
-_WANTED = re.compile(r"ried to allocate ([\d.]+) ?([KMGT]iB|bytes)?")
+_REQUEST = re.compile(r"ried to allocate ([\d.]+) ?([KMGT]iB|bytes)?")
 
 
-def as_configured(stage: Stage) -> Stage:
+def as_configured(stage: Callable[Concatenate[Config, P], R]) -> Callable[Concatenate[Config, P], R]:
     """`stage(config, ...)` in the deterministic mode where the configuration asks for it, and with a word on memory."""
 
     @functools.wraps(stage)
-    def surrounded(config: Any, *args: Any, **kwargs: Any) -> Any:
+    def surrounded(config: Config, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with deterministic(config.deterministic), memory_in_one_line(config):
             return stage(config, *args, **kwargs)
 
-    return cast(Stage, surrounded)
+    return surrounded
 
 
 @contextmanager
-def memory_in_one_line(config: Any) -> Iterator[None]:
+def memory_in_one_line(config: StageConfig) -> Iterator[None]:
     """Inside, running out of memory raises MemoryShortError, which names the settings of the stage to turn down."""
     try:
         yield
@@ -42,10 +45,10 @@ def memory_in_one_line(config: Any) -> Iterator[None]:
         if not _is_memory(error):
             raise
         device = torch.device("cuda" if isinstance(error, torch.OutOfMemoryError) else "cpu")
-        found = _WANTED.search(str(error))
-        wanted = f" for {_size(found)} more" if found else ""
+        request = _REQUEST.search(str(error))
+        size = f" for {_size(request)} more" if request else ""
         raise MemoryShortError(
-            f"out of memory{wanted}; the peak was {peak(device) / 2**30:.2f} GiB {_where(device)}. "
+            f"out of memory{size}; the peak was {peak(device) / 2**30:.2f} GiB {_where(device)}. "
             f"Turn down {', '.join(turn_down(config, device))}"
         ) from None
 
@@ -61,9 +64,9 @@ def _is_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _TEXTS)
 
 
-def _size(found: re.Match[str]) -> str:
-    unit = found[2] or "bytes"
-    return f"{float(found[1]) / 2**30:.2f} GiB" if unit == "bytes" else f"{found[1]} {unit}"
+def _size(request: re.Match[str]) -> str:
+    unit = request[2] or "bytes"
+    return f"{float(request[1]) / 2**30:.2f} GiB" if unit == "bytes" else f"{request[1]} {unit}"
 
 
 def _where(device: torch.device) -> str:
@@ -72,9 +75,9 @@ def _where(device: torch.device) -> str:
     return "in this process"
 
 
-def turn_down(config: Any, device: torch.device) -> list[str]:
+def turn_down(config: StageConfig, device: torch.device) -> list[str]:
     """What to turn down, as settings with their present values; batch size first: it costs the least quality."""
-    network: Mapping[str, Any] = config.network
+    network = config.network
     names = [f"batch_size={config.batch_size}"]
     names += [f"network.{key}={network[key]}" for key in ("channels", "layers", "cells_per_stage") if key in network]
     if not network.keys() & {"channels"}:

@@ -110,7 +110,7 @@ class Ranks:
 
     @torch.no_grad()
     def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Averages tensors of one device over the ranks, in place, as one flat all-reduce in their widest type."""
+        """Averages tensors of any shapes on one device over the ranks, in place; one all-reduce in the widest type."""
         if self.world == 1 or not tensors:
             return
         wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
@@ -123,7 +123,7 @@ class Ranks:
     def mean_gradients(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
         """Averages the gradients that a backward pass left; the same parameters must have one on every rank.
 
-        Returns the mean of `loss`, so that all ranks judge a step alike.
+        Returns the mean of `loss`, a scalar, so that all ranks judge a step alike.
         """
         if self.world == 1:
             return loss
@@ -136,19 +136,20 @@ class Ranks:
         return sums if self.world == 1 else _shaped(torch.stack(self.gather(sums)).sum(0), sums)
 
     def gather(self, sums: PhaseSums) -> list[Tensor]:
-        """The sums of every rank, each as one float64 vector on the CPU; `own` is the way back."""
+        """The sums of every rank, each as one float64 vector [N] on the CPU; `own` is the way back."""
         own = _flat(sums)
         if self.world == 1 or not len(own):
             return [own] * self.world
-        found = [torch.empty_like(own) for _ in range(self.world)]
+        vectors = [torch.empty_like(own) for _ in range(self.world)]
         with _lost_rank_in_one_line():
-            dist.all_gather(found, own)
-        return found
+            dist.all_gather(vectors, own)
+        return vectors
 
     def own(self, sums: PhaseSums, parts: Sequence[Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
         """The sums of this rank, from those of the main one and what `gather` gave when they were saved.
 
-        Where there were other ranks then (or one: `parts` None), the main rank takes on all that was counted.
+        The sums are scalars, `parts` vectors [N]. Where there were other ranks then (or one: `parts` None),
+        the main rank takes on all that was counted.
         """
         if parts is not None and len(parts) == self.world:
             return _shaped(parts[self.rank], sums)
@@ -185,9 +186,9 @@ class Ranks:
         """Whether `flag` holds on some rank; the way to stop all of them at the same step."""
         if self.world == 1:
             return flag
-        found = torch.tensor([float(flag)])
-        self._sum(found)
-        return bool(found > 0)
+        votes = torch.tensor([float(flag)])
+        self._sum(votes)
+        return bool(votes > 0)
 
     def barrier(self) -> None:
         """Until every rank is here."""
@@ -195,9 +196,9 @@ class Ranks:
 
     def assert_equal(self, what: str, value: str) -> None:
         """Raises StoppedError on every rank where `value` differs on one: they no longer train one network."""
-        wanted = self.broadcast(value)
-        if self.any(value != wanted):
-            raise StoppedError(f"the ranks have drifted apart: {what} is {value} on rank {self.rank}, {wanted} on 0; "
+        main = self.broadcast(value)
+        if self.any(value != main):
+            raise StoppedError(f"the ranks have drifted apart: {what} is {value} on rank {self.rank}, {main} on 0; "
                                "the same command goes on from the last checkpoint")  # fmt: skip
 
     def first(self, work: Callable[[], T]) -> T:
@@ -235,14 +236,14 @@ class Ranks:
 
 
 def _flat(sums: PhaseSums) -> Tensor:
-    values = [v.detach().double().cpu() for found in sums.values() for v in found.values()]
+    values = [v.detach().double().cpu() for named in sums.values() for v in named.values()]
     return torch.stack(values) if values else torch.zeros(0, dtype=torch.float64)
 
 
 def _shaped(flat: Tensor, like: PhaseSums) -> dict[str, Mapping[str, Tensor]]:
     values = iter(flat)
-    return {phase: {name: next(values).to(v.device, v.dtype) for name, v in found.items()}
-            for phase, found in like.items()}  # fmt: skip
+    return {phase: {name: next(values).to(v.device, v.dtype) for name, v in named.items()}
+            for phase, named in like.items()}  # fmt: skip
 
 
 @contextmanager

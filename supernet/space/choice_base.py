@@ -39,19 +39,20 @@ class Undecided(Arithmetic, nn.Module):
             raise SupernetError(f"Choice: mark={mark!r} takes one default option, so k={k} must be 1")
         self.names, self.share, self.k, self.mark = tuple(names), share, k, mark
         self.default = self.names.index(default) if default is not None else 0
-        self._mixing: tuple[Tensor, tuple[bool, ...]] | None = None
+        self._mixing: tuple[Tensor | Sequence[None], tuple[bool, ...]] | None = None
 
     def extra_repr(self) -> str:
         settings = {"k": self.k, "share": self.share, "mark": self.mark}
         usual = {"k": 1, "share": None, "mark": "trainable"}
         return ", ".join(f"{key}={value!r}" for key, value in settings.items() if value != usual[key])
 
-    def mix(self, p: Tensor | None, mask: Sequence[bool] | Tensor = ()) -> None:
+    def mix(self, p: Tensor | Sequence[None] | None, mask: Sequence[bool] | Tensor = ()) -> None:
         """Set the mixing weights `p` of shape [O] and which options run; None leaves the choice undecided.
 
+        A list of None, one an option, is weights of 1 that save the products.
         A mask [O] that is a tensor stays where it is: all options run, with the weights p * mask.
         """
-        if p is not None and isinstance(mask, Tensor):
+        if isinstance(p, Tensor) and isinstance(mask, Tensor):
             p, mask = p * mask, (True,) * len(self.names)
         self._mixing = None if p is None else (p, tuple(mask))
 

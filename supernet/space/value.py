@@ -103,16 +103,16 @@ def choices_of(arg: object) -> tuple[ValueChoice, ...]:
     return ()
 
 
-def value_of(arg: Arg, taken: Mapping[ValueChoice, int]) -> Any:
+def value_of(arg: Arg, indices: Mapping[ValueChoice, int]) -> Any:
     """The value of `arg` when each choice has taken the value of this index; raises SupernetError where it is wrong.
 
-    Fixed choices are no decisions: they have their default, whether `taken` names them or not.
+    Fixed choices are no decisions: they have their default, whether `indices` names them or not.
     """
     if isinstance(arg, ValueChoice):
-        return arg.values[arg.default if arg.mark == "fixed" else taken[arg]]
+        return arg.values[arg.default if arg.mark == "fixed" else indices[arg]]
     if not isinstance(arg, Derived):
         return arg
-    operands = [value_of(operand, taken) for operand in arg.operands]
+    operands = [value_of(operand, indices) for operand in arg.operands]
     try:
         return arg.operation(*operands)
     except (TypeError, ZeroDivisionError) as error:

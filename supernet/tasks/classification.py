@@ -35,6 +35,7 @@ class ImageClassification:
             raise SupernetError(f"smoothing={self.smoothing} must lie in [0, 1)")
 
     def unpack(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Images [B, C, H, W] and targets, classes [B] or shares [B, K]."""
         return batch[0], batch[1]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
@@ -42,7 +43,10 @@ class ImageClassification:
         return functional.cross_entropy(outputs, targets, label_smoothing=self.smoothing if training else 0.0)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """`count`, `top1`, `top5` in int64 and `loss` in float64; ties go to the lower class, NaN is never right."""
+        """`count`, `top1`, `top5` in int64 and `loss` in float64, scalars, of logits [B, K] and targets [B] or [B, K].
+
+        Ties go to the lower class, NaN is never right.
+        """
         logits = outputs.detach()
         classes = targets.argmax(1) if targets.ndim == 2 else targets
         own = logits.gather(1, classes[:, None])

@@ -38,6 +38,7 @@ class NextCharacter:
             raise SupernetError(f"smoothing={self.smoothing} must lie in [0, 1)")
 
     def unpack(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Characters [B, T] and those that follow them [B, T]."""
         return batch[0], batch[1]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, training: bool) -> Tensor:
@@ -50,7 +51,10 @@ class NextCharacter:
         return functional.cross_entropy(outputs, targets, label_smoothing=self.smoothing if training else 0.0)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """`count` (characters) and `right` in int64, `loss` in float64; NaN is never right."""
+        """`count` (characters) and `right` in int64, `loss` in float64, all scalars; NaN is never right.
+
+        Outputs are logits [B, K, T], targets characters [B, T].
+        """
         logits = outputs.detach()
         guess = logits.argmax(1).masked_fill(logits.isnan().any(1), -1)
         loss = functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -49,12 +49,15 @@ class Task(Protocol):
         ...
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """The metrics of all batches that were summed, `selects` and "loss" among them."""
+        """The metrics of all batches that were summed (scalars), `selects` and "loss" among them."""
         ...
 
 
 def add_sums(total: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Two results of `Task.sums` as one; an empty `total` begins. Counts are int64, so they add up exactly."""
+    """Two results of `Task.sums`, dicts of scalars, as one; an empty `total` begins.
+
+    Counts are int64, so they add up exactly.
+    """
     return {key: value + total[key] if total else value for key, value in more.items()}
 
 

@@ -117,7 +117,7 @@ class MixedCell(_Entrance):
         return [EdgeSite(site, self.plan.kind, e.row, e.source, e.target, self.stride(e.source)) for e in edges]
 
     def leave(self, states: Sequence[Tensor]) -> Tensor:
-        """The cell's output [B, C', H', W'] of all its states [B, C, H', W']."""
+        """The cell's output [B, n * C, H, W] of all its states [B, C, H, W]; n of them, `concat`, leave the cell."""
         return join(states, self.concat)
 
 

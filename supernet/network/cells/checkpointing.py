@@ -10,7 +10,6 @@ statistics a second time while they run again, so meanwhile their momentum is 0 
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,11 @@ __all__ = ["checkpointed"]
 RANDOM_LAYERS = ("Dropout", "RReLU", "FractionalMaxPool", "MultiheadAttention", "Transformer")  # of torch.nn
 
 
-def checkpointed(function: Callable[..., Tensor], cell: nn.Module, *inputs: Any) -> Tensor:
-    """`function(*inputs)`, which runs the modules of `cell`; in training with its inside computed again later."""
+def checkpointed(function: Callable[..., Tensor], cell: nn.Module, *inputs: object) -> Tensor:
+    """`function(*inputs)`, which runs the modules of `cell`; in training with its inside computed again later.
+
+    Inputs and output may have any shapes. Raises SupernetError where a captured step cannot repeat random draws.
+    """
     if not cell.training or not torch.is_grad_enabled():
         return function(*inputs)
     random = _draws(cell)
@@ -63,7 +65,7 @@ class _Again(AbstractContextManager[None]):
             if module._buffers and not isinstance(module, _BatchNorm)
         }
         self._observers: tuple[Observer, ...] = ()
-        self._before: list[list[tuple[nn.Module, dict[str, Tensor | None], Any]]] = []
+        self._before: list[list[tuple[nn.Module, dict[str, Tensor | None], float | None]]] = []
 
     def __enter__(self) -> None:
         before = []

@@ -27,7 +27,7 @@ class CellClassifier(Classifier):
     auxiliary: Any  # a second head, or None, where the macro structure knows one
 
     def run_cell(self, cell: nn.Module, *states: Tensor) -> Tensor:
-        """The cell's output, with gradient checkpointing where that is on."""
+        """The cell's output [B, n * C, H, W] of states [B, ...], with gradient checkpointing where that is on."""
         return checkpointed(cell, cell, *states) if self.grad_checkpointing else cell(*states)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:

@@ -41,7 +41,7 @@ for _name, _function in {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torc
 
 @ACTIVATIONS.register("identity")
 def identity(z: Tensor) -> Tensor:
-    """z itself."""
+    """z itself, of any shape."""
     return z
 
 

@@ -86,8 +86,8 @@ class CellForward:
         wide = _wide(states[0])
         p, gate = self._p[node].to(wide), _to(self._gates[node], wide)
         packed = torch.cat([term.packed for term in terms], dim=1) if terms else p.new_zeros((4, 0, 1))
-        kept = tuple(KeptTerm(term.slot, term.norm) for term in terms)
-        self.record.nodes.append(NodeRecord(kept, self.record.keep(packed), p, gate))
+        records = tuple(KeptTerm(term.slot, term.norm) for term in terms)
+        self.record.nodes.append(NodeRecord(records, self.record.keep(packed), p, gate))
         z, bypasses = [term.z for term in terms], self.record.bypasses
         if bypasses is not None and bypasses.edges[node]:
             return bypasses.mix(node, z, packed, p, gate, states, self.record.keeps)

@@ -82,6 +82,7 @@ class Cpu(Fused):
     name: ClassVar[str] = "cpu"
 
     def check(self, x: Tensor) -> None:
+        """Raises SupernetError unless the processor's kernels can serve states such as `x` [B, C, H, W]."""
         if x.device.type != "cpu":
             raise SupernetError(
                 f"executor=cpu is for tensors on the processor, not on {x.device}; use executor=cuda or auto"
@@ -100,6 +101,7 @@ class Cuda(Fused):
     name: ClassVar[str] = "cuda"
 
     def check(self, x: Tensor) -> None:
+        """Raises SupernetError unless the GPU's kernels can serve states such as `x` [B, C, H, W]."""
         if x.device.type != "cuda":
             raise SupernetError(
                 f"executor=cuda needs tensors on a GPU, not on {x.device}; use executor=cpu, torch or auto"

@@ -32,7 +32,7 @@ class InnerGraph:
         return InnerGraph(leaf, tuple(get_gradient_edge(x) if x.requires_grad else None for x in outputs))
 
     def back(self, gradients: Sequence[Tensor], parameters: Sequence[Tensor] = ()) -> Sequence[Tensor | None]:
-        """The gradient of the leaf, then of each parameter, each of its own shape; None where nothing leads there.
+        """The gradient of the leaf, then of each parameter, each of the same shape; None where nothing leads there.
 
         `gradients` are those of the outputs, in their order and shapes.
         """

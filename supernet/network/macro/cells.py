@@ -4,7 +4,6 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -71,7 +70,7 @@ class CellBody(Body):
             return checkpointed(self._executor, cell, states, cell, p, mask)
         return self._executor(states, cell, p, mask)
 
-    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, object]) -> nn.Module:
         # The seed spares torch's generator, from which the draws of a search go on; the weights are overwritten.
         net = build_from(space, genotype, seed=0, **shared_arguments(space, arguments))
         net.to(next(self.parameters()))  # device and type, before weights are copied: after it they would be rounded
@@ -80,6 +79,10 @@ class CellBody(Body):
         return net.train(self.training)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """The weights, of any shapes, of one operation on one edge of one cell; none where it has no weights.
+
+        Raises SupernetError where there is no such operation.
+        """
         cells = self.mixed
         if 0 <= site < len(cells) and 0 <= row < len(cells[site].edges):
             operation = dict(cells[site].operations(row)).get(column)

@@ -82,7 +82,7 @@ class DartsBody(CellBody):
         self.classifier = linear_head(steps[-1].channels * len(space.concat), num_classes)
 
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """Logits [B, num_classes] of images [B, in_chans, H, W]."""
+        """Logits [B, K] of images [B, C, H, W]: K is `num_classes`, C is `in_chans`."""
         s0, s1 = self.stem(x)
         for cell, p_EO, mask_EO in zip(self.mixed, *mixture, strict=True):
             s0, s1 = s1, self.run_cell(cell, (s0, s1), p_EO, mask_EO)
@@ -155,11 +155,14 @@ class DartsNetwork(CellClassifier):
         return s1, tapped
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[B, in_chans, H, W] to the last feature map [B, num_features, H', W']."""
+        """The last feature map [B, F, H', W'] of images [B, C, H, W]: F is `num_features`, C is `in_chans`."""
         return self._states(x)[0]
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits [B, num_classes]; in training mode with an auxiliary head the pair (logits, auxiliary logits)."""
+        """Logits [B, K]; in training mode with an auxiliary head the pair (logits [B, K], auxiliary logits [B, K]).
+
+        Images are [B, C, H, W]: K is `num_classes`, C is `in_chans`.
+        """
         last, tapped = self._states(x)
         logits = self.forward_head(last)
         return (logits, self.auxiliary(tapped)) if self.auxiliary is not None and self.training else logits

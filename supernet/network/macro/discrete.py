@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -15,7 +14,7 @@ from .registry import macro_of
 __all__ = ["build_from", "shared_arguments"]
 
 
-def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, **arguments: Any) -> nn.Module:
+def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, **arguments: object) -> nn.Module:
     """The network of `genotype`, a point of `space`."""
     space.validate(genotype)
     macro = macro_of(space)
@@ -24,7 +23,7 @@ def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, 
         return macro.discrete(space, genotype, **arguments)
 
 
-def shared_arguments(space: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def shared_arguments(space: Space, arguments: Mapping[str, object]) -> dict[str, object]:
     """Those of a supernet's arguments that its discrete networks take too; their norms keep a scale and shift."""
     known = inspect.signature(macro_of(space).discrete).parameters
     return {key: value for key, value in arguments.items() if key in known and key != "affine"}

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -44,7 +44,7 @@ class ModuleBody(Body):
     one fused pass (choice_sum.py), unless the output is to be differentiated twice.
     """
 
-    def __init__(self, space: Space, executor: Executor | None = None, /, **arguments: Any) -> None:
+    def __init__(self, space: Space, executor: Executor | None = None, /, **arguments: object) -> None:
         super().__init__()
         self.net = _network(space, arguments)
         self._double_backward = False
@@ -77,7 +77,7 @@ class ModuleBody(Body):
             )
 
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """The network's output for `x`, whatever its first layer reads."""
+        """The network's output for `x` [B, ...], whatever its first layer reads."""
         try:
             for choice, p_EO, mask_EO in zip(self._choices, *mixture, strict=True):
                 choice.mix(p_EO[0], mask_EO[0])
@@ -98,10 +98,14 @@ class ModuleBody(Body):
         ]
         return gated_statistics(gates) if gates else nullcontext()
 
-    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, object]) -> nn.Module:
         return decide(self.net, space, genotype)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """The weights, of any shapes, of one option of one choice; none where it has no weights of its own.
+
+        Raises SupernetError where there is no such option.
+        """
         if not 0 <= site < len(self._choices) or row != 0 or not 0 <= column < len(self._choices[site].names):
             raise SupernetError(f"there is no option in column {column} on row {row} of site {site}")
         choice = self._choices[site]
@@ -210,13 +214,13 @@ class _Decider:
         return options[0] if len(options) == 1 else _Sum(options)
 
 
-def _network(space: Space, arguments: Mapping[str, Any]) -> nn.Module:
+def _network(space: Space, arguments: Mapping[str, object]) -> nn.Module:
     if space.factory is None:
         raise TypeError("the space was not made from a network")
     return space.factory(**arguments)
 
 
-def _build(space: Space, genotype: Genotype, /, **arguments: Any) -> nn.Module:
+def _build(space: Space, genotype: Genotype, /, **arguments: object) -> nn.Module:
     return _decided(_network(space, arguments), space, genotype, fresh=True)
 
 
@@ -237,7 +241,7 @@ def _with_arguments(function: Callable[..., _Network], space: Space, positional:
         return function(*first, **arguments)
 
     keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in free]
-    with_arguments.__signature__ = inspect.Signature([*names, *keywords])  # type: ignore[attr-defined]
+    vars(with_arguments)["__signature__"] = inspect.Signature([*names, *keywords])
     return with_arguments
 
 

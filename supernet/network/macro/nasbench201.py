@@ -111,7 +111,7 @@ class NasBench201Body(CellBody):
         self.classifier = linear_head(channels * 4, num_classes)
 
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """Logits [B, num_classes] of images [B, in_chans, H, W]."""
+        """Logits [B, K] of images [B, C, H, W]: K is `num_classes`, C is `in_chans`."""
         x = self.stem(x)
         sites = iter(zip(*mixture, strict=True))
         for layer in self.cells:

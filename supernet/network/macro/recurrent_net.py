@@ -9,7 +9,6 @@ It guesses the next character at every step. The search has a norm behind each s
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -89,13 +88,14 @@ class RecurrentBody(_Characters, Body):
         """Logits [B, num_classes, T] of characters [B, T], int64."""
         return self.decode(self.cell(self.embed(x), mixture.p[0], mixture.mask[0]))
 
-    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, Any]) -> nn.Module:
+    def decide(self, space: Space, genotype: Genotype, arguments: Mapping[str, object]) -> nn.Module:
         net = build_from(space, genotype, seed=0, **shared_arguments(space, arguments))
         net.to(next(self.parameters()))
         inherit(self, net, _checked(space), genotype)
         return net.train(self.training)
 
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
+        """None, which is no tensor of any shape: an activation has no weights of its own."""
         return []  # activations have no weights, and the matrix of a node serves all that enters it
 
     def use(self, name: str) -> None:

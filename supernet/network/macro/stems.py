@@ -28,7 +28,7 @@ class CifarStem(nn.Module):
         self.stem = nn.Sequential(*_conv(in_chans, multiplier * channels, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both inputs of the first cell, [B, multiplier * C, H, W] of images [B, in_chans, H, W]."""
+        """Both inputs of the first cell, [B, M * C, H, W] of images [B, in_chans, H, W]; M is the stem's multiplier."""
         s = self.stem(x)
         return s, s
 

@@ -63,16 +63,17 @@ class Elastic(nn.Module):
             raise SupernetError(f"{type(self).__name__}: its arguments have over {MOST_SETTINGS} joint values")
         options = [[choice.default] if choice.mark == "fixed" else range(len(choice.names)) for choice in self.choices]
         self._settings = {
-            taken: self._values(dict(zip(self.choices, taken, strict=True))) for taken in product(*options)
+            combination: self._values(dict(zip(self.choices, combination, strict=True)))
+            for combination in product(*options)
         }
         self.settings = tuple(self._settings.values())
 
-    def setting(self, taken: Sequence[int]) -> Setting:
+    def setting(self, options: Sequence[int]) -> Setting:
         """The arguments' values when the layer's choices have taken these options, in their order."""
-        return self._settings[tuple(taken)]
+        return self._settings[tuple(options)]
 
-    def _values(self, taken: Mapping[ValueChoice, int]) -> dict[str, Any]:
-        return {name: value_of(argument, taken) for name, argument in self.arguments.items()}
+    def _values(self, indices: Mapping[ValueChoice, int]) -> Setting:
+        return {name: value_of(argument, indices) for name, argument in self.arguments.items()}
 
     def most(self, name: str) -> Any:
         """The largest value of the argument `name`."""
@@ -137,9 +138,9 @@ class Elastic(nn.Module):
         padded = [pad_channels(y, width, self.axis) for y in outputs]
         return sum(padded[1:], padded[0])
 
-    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+    def plain(self, indices: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
         """The stock layer of a decision; it has copies of the shared weights, or `fresh` ones of its own."""
-        setting = self._values(taken)
+        setting = self._values(indices)
         layer = self.stock(setting)
         own = next((t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), None)
         if not fresh and own is not None:

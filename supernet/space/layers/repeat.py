@@ -64,9 +64,9 @@ class Repeat(Elastic):
             outputs += [r.weigh(x) for r in running if r.values["count"] == i + 1]
         return self.total(outputs)
 
-    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+    def plain(self, indices: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
         """The row of blocks that run, their own choices still undecided."""
-        count = value_of(self.count, taken)
+        count = value_of(self.count, indices)
         return nn.Sequential(*(block for i, block in self.blocks() if i < count)).train(self.training)
 
 

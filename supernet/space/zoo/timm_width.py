@@ -30,8 +30,8 @@ _PLAIN = re.compile(r"(test_|wide_)?resnet\d*([cdst]|_2)?")  # no groups, attent
 class Kept(Elastic):
     """A layer whose weights stay in every network made from it, also where others draw new ones."""
 
-    def plain(self, taken: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
-        return super().plain(taken, fresh=False)
+    def plain(self, indices: Mapping[ValueChoice, int], *, fresh: bool) -> nn.Module:
+        return super().plain(indices, fresh=False)
 
 
 class FromConv(Kept, Conv2d):
