@@ -17,6 +17,7 @@ from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..space.genotype import JSON
 from ..tasks.task import Task
 from ..train.phases import planned
 from ..train.search import SearchProgram
@@ -100,7 +101,7 @@ def _check_parts(config: SearchConfig, space: Space) -> None:
         executor.check(torch.empty(1, device=pick(config.device)))
 
 
-def _main_versions() -> dict[str, object]:
+def _main_versions() -> dict[str, JSON]:
     """The versions that a genotype's origin names."""
     everything = versions()
-    return {key: everything[key] for key in ("supernet", "torch", "python") if key in everything}
+    return {"supernet": everything["supernet"], "torch": everything["torch"], "python": everything["python"]}
