@@ -1,5 +1,6 @@
 """Phases and verdicts: what each does to a search, and that a search stopped around it ends with the same bits."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from supernet.config import SearchConfig
 from supernet.methods.phase import Phase, phase_from
 from supernet.runs.log import read_metrics
 from supernet.stages.run_search import run_search
+from supernet.train import phases
+from supernet.train.captured import CapturedStep
 from supernet.train.course import Course
+from tests.support.replaying import NotedGraphs
 from tests.support.searches import final_state, same, search_config
 
 STEPS = 3  # an epoch
@@ -145,3 +149,19 @@ def test_the_selection_may_end_a_search_early(whole: Any) -> None:
 def test_a_phase_as_plain_values() -> None:
     phase = Phase(2, {"layers": 5}, 3, {"normal": ((True, False),)}, frozenset({"weights"}), "parent")
     assert phase_from(phase.plain()) == phase
+
+
+@pytest.mark.parametrize("what", ["mask", "freeze", "rollback", "fresh"])
+def test_a_captured_step_is_made_anew_where_a_verdict_or_a_phase_changes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Replayed as a graph would, with the bits of plain steps: a graph from before would still run what is gone."""
+    states = []
+    for graphs in (None, NotedGraphs()):
+        monkeypatch.setattr(phases, "CapturedStep", partial(CapturedStep, graphs=graphs))
+        root = tmp_path / ("plain" if graphs is None else "captured")
+        settings = {"epochs": 4, "executor": "reference", "guard": {"skips": 0}, "data": {"limit": 96}}
+        run_search(search_config(root, "darts", "darts_first_order", **settings, method={"name": "toy", **WHAT[what]}))
+        states.append(final_state(root))
+        assert graphs is None or graphs.captures >= 2, "once before, and once behind"
+    same(*states)

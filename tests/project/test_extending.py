@@ -1,4 +1,4 @@
-"""A new operation, space or executor touches at most three files: its own, one import line, for a space one YAML.
+"""A new operation, space, executor or part of a method touches at most three files: its own, one import line, one YAML.
 
 Each dummy here is written to files, imported as the one line would import it, and searched with for an epoch from
 the command line. Nothing else of the package is touched.
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from supernet.cli import main
+from supernet.methods.parts import SAMPLERS
 from supernet.network import EXECUTORS
 from supernet.ops import OPERATIONS
 from supernet.registry import Registry
@@ -64,6 +65,28 @@ class Counting(EXECUTORS["reference"]):
         PASSES.append(1)
         return super().__call__(*arguments)
 '''
+PART = '''"""A dummy sampler: mixing weights with counted noise."""
+from supernet.methods.parts import SAMPLERS, Sampler
+
+DRAWS = []
+
+@SAMPLERS.register("dummy")
+class Noisy(Sampler):
+    def __init__(self, scale=0.1):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, p_EO, alpha_EO, noise_EO):
+        DRAWS.append(self.scale)
+        return p_EO * (1 + self.scale * noise_EO), None
+'''
+METHOD_YAML = """# @package _global_
+method:
+  name: dummy
+  sampler: {name: dummy, scale: 0.5}
+alphas:
+  lr: 0.01
+"""
 TINY = ["epochs=1", "batch_size=8", "data.limit=32", "network.channels=4", "network.cells_per_stage=1", "device=cpu"]
 Extend = Callable[..., list[Path]]
 
@@ -115,3 +138,13 @@ def test_an_executor_is_a_file_and_a_line(extend: Extend, tmp_path: Path) -> Non
     passes = EXECUTORS["dummy"].__call__.__globals__["PASSES"]
     search(tmp_path, "space=nasbench201", "space.args.operations=[skip_connect,nor_conv_1x1]", "executor=dummy")
     assert passes
+
+
+def test_a_part_and_its_method_are_a_file_a_line_and_a_yaml(extend: Extend, tmp_path: Path) -> None:
+    files = extend(SAMPLERS, "dummy_part", {"dummy_part.py": PART, "method/dummy.yaml": METHOD_YAML})
+    assert len(files) + 1 <= 3
+    draws = SAMPLERS["dummy"].forward.__globals__["DRAWS"]
+    search(tmp_path, "--config-dir", str(tmp_path / "written"), "space=nasbench201", "method=dummy")
+    assert set(draws) == {0.5}
+    config = json.loads((tmp_path / "runs" / "run" / "config.json").read_text(encoding="utf-8"))["config"]
+    assert config["alphas"]["lr"] == 0.01, "a method's preset may set anything"
