@@ -88,7 +88,6 @@ def test_no_circle_of_imports() -> None:
     assert circle(graph(later=False)) == []
 
 
-@NOT_YET
 def test_no_circle_that_an_import_inside_of_a_function_hides() -> None:
     assert circle(graph(later=True)) == []
 
