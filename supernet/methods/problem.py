@@ -32,8 +32,8 @@ class Problem:
 
     `run(batch, mixture)` gives (logits, targets) of this step's training or validation batch, `criterion` their loss.
     `mixture()` is what this half of the step runs, the same at every call. `momentum_buffers` has one entry a weight,
-    None before its first step, when SGD's buffer is still empty. `value` is the loss that has just been differentiated,
-    in the weight half, a scalar.
+    None before its first step, when SGD's buffer is still empty. `value` is the loss, a scalar, that has just been
+    differentiated, where regularisers of the weights see the problem.
     """
 
     weights: Sequence[Tensor]

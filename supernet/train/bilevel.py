@@ -201,7 +201,8 @@ class BilevelStep:
             mixture = None if self.method.perturbation is None else self.method.perturbed(self.net, problem)
             loss = problem.loss("train", mixture)
             loss.backward()
-        problem = replace(problem, value=loss.detach())
+        if len(self.method.regularisers):
+            problem = replace(problem, value=loss.detach())
         for regulariser in self.method.regularisers:
             self._add(regulariser.weights(problem))
         return problem, loss, sums

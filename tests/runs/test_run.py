@@ -38,6 +38,7 @@ OTHER = {
     "weights.min_lr": 0.002,
     "data.in_chans": 3,
     "alpha_share": 0.25,
+    "method.order": "weight_first",
     "val_fraction": 0.2,
 }
 
