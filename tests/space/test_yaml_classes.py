@@ -16,7 +16,9 @@ from supernet.space.form import load_space, read_space, signature, write_space
 
 BLOCKS = """
 import os
+from pathlib import Path
 
+from torch import nn
 
 import supernet
 from supernet import Choice
