@@ -70,6 +70,7 @@ CASES = [
         ("choice", "torch", False, "exact"),
     ]
 ]
+SHORT = (0, 2, 4, 8, 11)  # the cases of the short run: each space, executor and kind of step once
 
 
 def network(name: str, executor: str, checkpoint: bool) -> Supernet:
@@ -108,7 +109,10 @@ def predicted(name: str, executor: str, checkpoint: bool, method: str, count: in
     return footprint_of_step(net, ImageClassification(10), batches(count, size), CPU, method=kind)
 
 
-@pytest.mark.parametrize(("name", "executor", "checkpoint", "method"), CASES)
+@pytest.mark.parametrize(
+    ("name", "executor", "checkpoint", "method"),
+    [pytest.param(*case, marks=[] if i in SHORT else [pytest.mark.long]) for i, case in enumerate(CASES)],
+)
 def test_the_prediction_is_right_within_ten_per_cent(name: str, executor: str, checkpoint: bool, method: str) -> None:
     if executor == "cpu" and not host.available():
         pytest.skip("no C++ compiler here")

@@ -56,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_search_stopped_around_it_ends_with_the_same_bits(tmp_path: Path, whole: Any, what: str) -> None:
     searched, state, rows = whole(what)
     after = STEPS if what in ("fresh", "inherit", "selection", "warm-up") else 2 * STEPS
-    for stop in (after, after + 1):
+    for stop in (after, after + 1) if what in ("fresh", "rollback") else (after,):
         if stop > state["step"]:
             continue
         run_search(config(tmp_path, what), until=stop)
@@ -151,7 +151,7 @@ def test_a_phase_as_plain_values() -> None:
     assert phase_from(phase.plain()) == phase
 
 
-@pytest.mark.parametrize("what", ["mask", "freeze", "rollback", "fresh"])
+@pytest.mark.parametrize("what", ["mask", "fresh"])
 def test_a_captured_step_is_made_anew_where_a_verdict_or_a_phase_changes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

@@ -274,6 +274,7 @@ def test_a_compiled_network_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-10, msg=key)
 
 
+@pytest.mark.long
 def test_a_compiled_network_is_compiled_once_for_all_drop_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate grows from epoch to epoch; compiled in, it would be compiled anew until torch gives up."""
     compile_, graphs = torch.compile, []

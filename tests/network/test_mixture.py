@@ -328,6 +328,7 @@ def test_importing_a_supernet_leaves_the_compiler_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_a_compiled_supernet_leaves_its_executor_as_it_is() -> None:
     """`torch.compile` of what calls it: no tracing into the executor, and the same numbers."""
     net, x = supernet("nasbench201", "cpu").eval(), inputs("nasbench201")

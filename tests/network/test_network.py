@@ -145,11 +145,14 @@ def test_cells_without_pools_need_no_pool_norms() -> None:
     close(net(images()), with_weights_of(net, genotype)(images()))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * n.startswith("s")) for n in TINY])
-def test_two_hundred_points_build_and_run(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [*((n, 50) for n in TINY if not n.startswith("s")), *(pytest.param(n, 200, marks=pytest.mark.long) for n in TINY)],
+)
+def test_points_build_and_run(name: str, number: int) -> None:
     """Also at widths, image sizes and channels that nobody publishes."""
     rng = random.Random(0)
-    for i, genotype in enumerate(points(name, 200)):
+    for i, genotype in enumerate(points(name, number)):
         width, in_chans, classes = rng.choice([1, 2, 3]), rng.choice([1, 3]), rng.choice([2, 7])
         net = build(genotype, channels=width, in_chans=in_chans, num_classes=classes, seed=i, **TINY[name])
         x = torch.randn(2, in_chans, rng.randint(5, 9), rng.randint(5, 9))

@@ -69,6 +69,7 @@ def test_the_sides_of_a_pair_take_turns_to_begin() -> None:
     assert "".join(order) == "baabba"
 
 
+@pytest.mark.long
 def test_a_step_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     """Of this checkout; the script itself says so where two steps differ."""
     assert dispatches.main(["--channels=2", "--layers=1", "--formulations", "torch", "--part", "pass"]) == 0

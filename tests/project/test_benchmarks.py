@@ -217,6 +217,7 @@ def test_the_script_of_kernels(
     assert capsys.readouterr().out.count("wrong, so not timed: output 0") == 6
 
 
+@pytest.mark.long
 def test_the_script_of_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "GROWTH", {"operations": (2,), "nodes": (1, 2), "batch": (1,)})
     tiny = {"channels": 2, "layers": 1, "batch": 2, "size": 8, "threads": 1, "repeats": 3, "executor": "torch"}
@@ -241,6 +242,7 @@ def test_one_path_runs_one_operation_an_edge(monkeypatch: pytest.MonkeyPatch) ->
     )  # sep_conv_3x3 has two depthwise filters, and there are 5 edges
 
 
+@pytest.mark.long
 def test_the_script_of_searches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = {"channels": 2, "layers": 1, "batch": 4, "size": 8, "threads": 1, "steps": 3, "images": 24}
     arguments = [f"--{name}={value}" for name, value in tiny.items()]

@@ -37,6 +37,15 @@ def trials(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
     return survival(root, tmp_path_factory.mktemp("survival"), *options)
 
 
+def test_some_kills(root: Path, tmp_path: Path) -> None:
+    """A kill of each method, some in a save. The long run has as many as README promises, and signals at ten phases."""
+    options = ["--kills", "4", "--aimed", "3", "--inside", "1", "--each", "1", "--races", "0", "--no-signals"]
+    (result,) = survival(root, tmp_path, *options).values()
+    assert result["bad"] == [] and result["good"] == result["of"] >= 4
+    assert set(result["methods"]) == set(METHODS) and result["inside"] >= 1
+
+
+@pytest.mark.long
 @pytest.mark.timeout(300)  # seconds; half a minute where nothing else runs
 def test_kills_anywhere(trials: dict[str, dict[str, Any]], promise: Callable[[str, str], None]) -> None:
     result = trials["SIGKILL at random points, resume"]
@@ -46,6 +55,7 @@ def test_kills_anywhere(trials: dict[str, dict[str, Any]], promise: Callable[[st
     promise("SIGKILL at random points, resume until done: all bits equal", f"{result['good']}/{result['of']}")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_told_to_stop_anywhere(trials: dict[str, dict[str, Any]], promise: Callable[[str, str], None]) -> None:
     stopped, impatient = (result for name, result in trials.items() if "SIGKILL" not in name)

@@ -70,8 +70,8 @@ def look_at_samples(grammar: Space, count: int, seed: int) -> set[str]:
     return set(seen)
 
 
-def test_200_samples_build_and_run(grammar: Space) -> None:
-    assert len(look_at_samples(grammar, 200, seed=0)) > 150
+def test_samples_build_and_run(grammar: Space) -> None:
+    assert len(look_at_samples(grammar, 60, seed=0)) > 45
 
 
 @pytest.mark.long

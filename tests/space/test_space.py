@@ -241,7 +241,7 @@ def test_a_file_that_keeps_three_edges_a_node() -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        *((name, 10_000 if name in ("darts", "nasbench201") else 500) for name in SPACES),
+        *((name, 2_000 if name in ("darts", "nasbench201") else 500) for name in SPACES),
         *(pytest.param(name, 10_000, marks=pytest.mark.long) for name in SPACES),
     ],
 )
