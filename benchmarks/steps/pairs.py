@@ -12,6 +12,7 @@ the bar: it must lie below 1.05 to say that nothing has become slower.
 import argparse
 import math
 import statistics
+import subprocess
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -26,6 +27,13 @@ from benchmarks.common.worker import WARM_UP, Worker
 
 SIZES = {"channels": 16, "layers": 8, "batch": 8, "size": 32, "threads": 1, "pairs": 20, "steps": 1, "limit": 600}
 BAR = 1.05
+
+
+def _revision(checkout: Path) -> str:
+    """What a result calls a checkout: its revision, else the folder's name."""
+    line = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or checkout.name
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "benchmark": "pairs",
         "settings": settings,
         "hardware": hardware,
-        "checkouts": [str(checkout) for checkout in checkouts],
+        "checkouts": [_revision(path) for path in checkouts],
         "results": results,
     }
 

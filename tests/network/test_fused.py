@@ -204,7 +204,8 @@ def test_nothing_is_kept_without_gradients() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # within dynamo
-@pytest.mark.parametrize("executor", ["cpu", pytest.param("auto", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("executor", ["cpu", "auto"])
 def test_compiled_networks_compute_the_same(executor: str) -> None:
     net, x = small(executor), torch.randn(2, 3, 8, 8)
     plain = net(x)

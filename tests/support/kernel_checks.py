@@ -132,6 +132,5 @@ def code_cache() -> CodeCache:
 
 # The least, the most common and the newest; the others are near one of them and have their turn with the long tests.
 ARCHITECTURES = [
-    pytest.param(name, marks=[] if name in ("sm_80", "sm_90", "sm_120") else [pytest.mark.long])
-    for name in compiling.ARCHITECTURES
+    pytest.param(name, marks=[] if name == "sm_90" else [pytest.mark.long]) for name in compiling.ARCHITECTURES
 ]
