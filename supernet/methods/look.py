@@ -1,7 +1,7 @@
 """What parts see when an epoch has ended: the network, its numbers, the data, and the epochs before."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -39,7 +39,7 @@ class Look:
     `history` has every ended epoch of this phase, this one last. `loaders` gives the batches of either part of the
     training split, without augmentation; `measure` the metrics on the alphas' part, under another mixture where one is
     given. `problem(train, val)` is the bilevel problem on two batches, for curvature and the like. `selects` names the
-    metric that decides, `maximise` its direction. `strengths` are those of the present genotype, [E, O] a table.
+    metric that decides, `maximise` its direction.
     """
 
     net: "Supernet"
@@ -52,4 +52,3 @@ class Look:
     problem: Callable[[Sequence[Tensor], Sequence[Tensor]], Problem]
     selects: str = "top1"
     maximise: bool = True
-    strengths: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)

@@ -40,7 +40,6 @@ from .parts import (
     Selector,
     Watcher,
 )  # fmt: skip
-from .problem import Problem
 
 __all__ = ["Method"]
 
@@ -129,10 +128,6 @@ class Method(nn.Module):
             if gate_EO is not None:
                 gates[table.name] = gate_EO if self.gates_on_device else _on_host(gate_EO)
         return net.mixture(p, gates)
-
-    def perturbed(self, net: Supernet, problem: Problem) -> Mixture:
-        """The mixture of the weight half."""
-        return self.mixture(net, "weights") if self.perturbation is None else self.perturbation(problem)
 
     def prepare(self, clock: Clock) -> None:
         """Before each step: whatever changes goes into buffers, the sampler's noise among it."""

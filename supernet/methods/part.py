@@ -35,11 +35,6 @@ class Clock:
     epochs: int = 1
     phase: int = 0
 
-    @property
-    def progress(self) -> float:
-        """The share of the epochs that has passed, in [0, 1): e / T."""
-        return self.epoch / max(self.epochs, 1)
-
 
 class Part(nn.Module):
     """One idea of a method. Parts that have a state keep it in buffers, those that learn with the alphas in parameters.

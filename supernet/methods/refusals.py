@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from ..config import MethodConfig
 from ..errors import SupernetError
 from .part import Part
 
-__all__ = ["REFUSED", "check_pairs", "check_settings"]
+__all__ = ["REFUSED", "check_pairs"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,3 @@ def check_pairs(parts: Mapping[str, Sequence[tuple[str, Part]]]) -> None:
                     f"method.{group}={name} does not go with method.{other_group}={other_name}: {pair.why}; "
                     "leave one out"
                 )
-
-
-def check_settings(config: MethodConfig, epochs: int) -> None:
-    """Raises SupernetError for settings that leave the alphas as they are."""
-    if config.schedule is None and config.warmup_epochs >= epochs:
-        raise SupernetError(
-            f"method.warmup_epochs={config.warmup_epochs} of epochs={epochs}: the alphas would never learn; "
-            "it must be less than epochs"
-        )

@@ -198,7 +198,7 @@ class BilevelStep:
         sums: dict[str, Tensor] = {}
         problem = self.problem("weights", train, sums=sums)
         with frozen(self.alphas):
-            mixture = None if self.method.perturbation is None else self.method.perturbed(self.net, problem)
+            mixture = None if self.method.perturbation is None else self.method.perturbation(problem)
             loss = problem.loss("train", mixture)
             loss.backward()
         if len(self.method.regularisers):

@@ -10,7 +10,7 @@ from ..network.mixture import HostMask
 from ..runs.state import State
 from .bilevel import BilevelStep
 
-__all__ = ["hand_on", "plain_masks", "strongest"]
+__all__ = ["hand_on", "strongest"]
 
 
 @torch.no_grad()
@@ -42,8 +42,3 @@ def strongest(
             mask.append(tuple(column in order[:keep] for column in range(len(row))))
         chosen[name] = tuple(mask)
     return chosen
-
-
-def plain_masks(masks: Mapping[str, HostMask]) -> dict[str, HostMask]:
-    """Masks [E][O] as tuples of plain booleans, as a checkpoint holds them."""
-    return {name: tuple(tuple(bool(runs) for runs in row) for row in mask) for name, mask in masks.items()}

@@ -35,7 +35,7 @@ from .bilevel import BilevelStep
 from .captured import CapturedStep
 from .compatibility import fit_arguments
 from .course import Course
-from .inheritance import hand_on, plain_masks, strongest
+from .inheritance import hand_on, strongest
 
 __all__ = ["Phases", "planned"]
 
@@ -129,7 +129,7 @@ class Phases:
     def _keep(self, epoch: int) -> None:
         """Keeps the state of the ended epoch, where a part may go back to it."""
         if most := self.method.past:
-            state = {"bilevel": copy.deepcopy(self.bilevel.state_dict()), "guard": self.guard.state_dict()}
+            state = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict()}
             self._past = [*self._past, {"epoch": epoch, "state": copy.deepcopy(state)}][-most:]
 
     def _carry_out(self, verdict: Verdict, epoch: int) -> bool:
@@ -155,26 +155,20 @@ class Phases:
             if any(phase.starts_from == "parent" for phase in verdict.phases):
                 self._parent = {
                     "step": copy.deepcopy(self.bilevel.state_dict()),
-                    "masks": plain_masks(self.net.masks()),
+                    "masks": self._masks(),
                 }
             return True
         return isinstance(verdict, Done)
 
     def _mask(self, masks: Mapping[str, HostMask]) -> None:
-        """Prunes by `masks` [E][O] a table; what was masked before stays so."""
-        runs = {table.name: self.net.masks()[table.name] for table in self.space.tables}
-        both = {
-            name: tuple(
-                tuple(a and b for a, b in zip(row, other, strict=True))
-                for row, other in zip(runs[name], mask, strict=True)
-            )
-            for name, mask in masks.items()
-            if name in runs
-        }
-        if all(runs[name] == mask for name, mask in both.items()):
-            return
-        self.net.prune(both)
+        """Prunes by `masks` [E][O] a table; what was pruned before stays so."""
+        self.net.prune(masks)
         self.stepper.reset()
+
+    def _masks(self) -> dict[str, HostMask]:
+        """What may run of each table with alphas, [E][O]."""
+        masks = self.net.masks()
+        return {table.name: masks[table.name] for table in self.space.tables}
 
     def _freeze(self) -> None:
         for site, row, column in self.course.operations:
@@ -215,7 +209,7 @@ class Phases:
         course.number += 1
         course.history, self._past = [], []
         before, strengths = self.bilevel, self.net.strengths()
-        masks = self.net.masks()
+        masks = self._masks()
         phase = course.phase
         if phase.remakes:
             course.operations, course.tables = [], []  # sites and rows may be others now
