@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITION", "changed_in", "default_in", "in_edition", "since"]
 
-EDITION = 2
+EDITION = 3
 
 C = TypeVar("C", bound="DataclassInstance")
 Field = dataclasses.Field[object]
