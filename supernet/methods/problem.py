@@ -125,7 +125,12 @@ class Estimate:
 
 
 def gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
-    """The gradient of `loss`, a scalar, by each parameter, of its shape; zeros where a parameter takes no part."""
+    """The gradient of `loss`, a scalar, by each parameter, of its shape; zeros where a parameter takes no part.
+
+    All take none where a sampler has drawn nothing but "none" and the like: then the loss is a constant.
+    """
+    if not loss.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
     gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True, create_graph=create_graph)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
 

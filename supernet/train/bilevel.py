@@ -200,7 +200,8 @@ class BilevelStep:
         with frozen(self.alphas):
             mixture = None if self.method.perturbation is None else self.method.perturbation(problem)
             loss = problem.loss("train", mixture)
-            loss.backward()
+            if loss.requires_grad:  # not where a draw leaves a network without weights
+                loss.backward()
         if len(self.method.regularisers):
             problem = replace(problem, value=loss.detach())
         for regulariser in self.method.regularisers:

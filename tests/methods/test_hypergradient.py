@@ -217,6 +217,14 @@ def test_a_validation_loss_without_slope_gives_no_implicit_term(name: str) -> No
     assert torch.equal(flat(estimate.total), torch.zeros(8, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("name", HYPERGRADIENTS)
+def test_a_loss_that_depends_on_nothing_has_no_gradient(name: str) -> None:
+    """As where a sampler draws "none" for every edge: what is computed then has no graph at all."""
+    problem, _ = smooth_problem()
+    estimate = HYPERGRADIENTS[name]()(with_val_loss(problem, lambda: torch.tensor(2.3, dtype=torch.float64)))
+    assert torch.equal(flat(estimate.total), torch.zeros(8, dtype=torch.float64))
+
+
 def darts_problem(executor: str, seed: int = 0) -> tuple[Problem, Supernet]:
     """A small DARTS supernet in float64 with all that the estimates may touch."""
     net = Supernet(get_space("darts", nodes=2), executor=executor, seed=seed, channels=2, layers=3).double()

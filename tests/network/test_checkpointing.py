@@ -14,6 +14,7 @@ from supernet.space import get_space, published
 from supernet.space.cells import CellSpace
 from supernet.tasks.classification import ImageClassification
 from supernet.train.bilevel import BilevelStep
+from tests.support.covering import covering
 
 SMALL = {
     "darts": (
@@ -46,9 +47,9 @@ def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("executor", ["reference", "torch", "cpu"])
-@pytest.mark.parametrize("space", SMALL)
+@pytest.mark.parametrize(
+    **covering(space=SMALL, executor=["reference", "torch", "cpu"], dtype=[torch.float32, torch.float64]), ids=str
+)
 def test_a_checkpointed_search_has_the_same_bits(space: str, executor: str, dtype: torch.dtype) -> None:
     if executor == "cpu" and not host.available():
         pytest.skip("no C++ compiler here")

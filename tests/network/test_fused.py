@@ -26,6 +26,7 @@ from supernet.network.executor.automatic import Auto, choose
 from supernet.network.executor.layout import layout_of
 from supernet.space import get_space
 from tests.network.test_executors import KINDS, Case, case, run
+from tests.support.covering import covering
 
 OPERATORS = ("edge_group", "edge_group_bwd", "sep_second", "sep_second_bwd", "pool_pair", "pool_pair_bwd", "node_mix",
              "node_mix_bwd_reduce")  # fmt: skip
@@ -119,8 +120,8 @@ def test_a_second_derivative_is_refused() -> None:
         slope.sum().backward()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind] != "s4"])  # noise draws for what is gated too
-@pytest.mark.parametrize("training", [True, False])
+# Without s4: its noise draws for what is gated too.
+@pytest.mark.parametrize(**covering(kind=[kind for kind in KINDS if KINDS[kind] != "s4"], training=[True, False]))
 def test_a_mask_on_the_device_equals_one_on_the_host(kind: str, training: bool) -> None:
     """The one-path form: which operations run is read where the kernels run."""
     for seed, keep in ((1, 0.7), (2, 0.3)):

@@ -19,6 +19,7 @@ from supernet.network.executor import fused
 from supernet.runtime.host_reads import HostReads
 from supernet.space import Genotype, Space, get_space
 from supernet.space.choice import Choice
+from tests.support.covering import covering
 
 HERE = [name for name in EXECUTORS if name != "cuda"]  # that serve tensors on the processor
 
@@ -96,9 +97,7 @@ def results(net: Supernet, x: Tensor, mixture: Mixture) -> dict[str, Tensor]:
     return {"output": y.detach()} | filled | {f"buffer {k}": b for k, b in net.body.named_buffers()}
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("executor", [*HERE, "auto"])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(**covering(name=NETS, executor=[*HERE, "auto"], training=[True, False]))
 def test_a_mask_on_the_device_gives_what_one_on_the_host_gives(name: str, executor: str, training: bool) -> None:
     """Outputs, gradients of every p and every weight, running statistics."""
     net, x = supernet(name, executor).train(training), inputs(name)
@@ -108,8 +107,7 @@ def test_a_mask_on_the_device_gives_what_one_on_the_host_gives(name: str, execut
         torch.testing.assert_close(there[key], value, rtol=1e-9, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
 
 
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("executor", [*HERE, "auto"])
+@pytest.mark.parametrize(**covering(name=NETS, executor=[*HERE, "auto"]))
 def test_nothing_waits_for_a_mask_on_the_device(name: str, executor: str) -> None:
     """In the second pass: in the first one indices are brought to the device."""
     dtype = torch.float32 if executor == "auto" else torch.float64

@@ -18,6 +18,7 @@ from supernet.network import EXECUTORS, Supernet, build
 from supernet.network.inherit import inherit
 from supernet.space import CellSpace, Genotype, OneOf, Space, TopKCells, get_space, published
 from supernet.space.zoo.nasbench201 import from_string
+from tests.support.covering import covering
 
 # Two reductions, normal cells before, between and behind them: both kinds, both strides, both preprocessings.
 SMALL: dict[str, dict[str, Any]] = {
@@ -78,8 +79,10 @@ ROBUST = [genotype for name in ("s1", "s2", "s3", "s4") for genotype in points(n
 NASNET = [published("NASNet"), published("AmoebaNet")]
 
 
-@pytest.mark.parametrize("executor", [name for name in EXECUTORS if name != "cuda"])
-@pytest.mark.parametrize("genotype", DARTS + BENCH + ROBUST + NASNET, ids=lambda g: f"{g.space}-{g.hash[:4]}")
+@pytest.mark.parametrize(
+    **covering(genotype=DARTS + BENCH + ROBUST + NASNET, executor=[name for name in EXECUTORS if name != "cuda"]),
+    ids=lambda value: value if isinstance(value, str) else f"{value.space}-{value.hash[:4]}",
+)
 def test_activated_is_what_build_makes(genotype: Genotype, executor: str) -> None:
     """Logits, gradient of the input and running statistics, in training mode and in evaluation, even and odd sizes."""
     net = relaxed(genotype.space, executor)

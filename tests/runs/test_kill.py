@@ -38,11 +38,12 @@ def trials(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
 
 
 def test_some_kills(root: Path, tmp_path: Path) -> None:
-    """A kill of each method, some in a save. The long run has as many as README promises, and signals at ten phases."""
-    options = ["--kills", "4", "--aimed", "3", "--inside", "1", "--each", "1", "--races", "0", "--no-signals"]
+    """One of them in a save. The long run kills each method, as often as README promises, and signals at ten phases."""
+    options = ["--kills", "2", "--aimed", "1", "--inside", "1", "--each", "0", "--races", "0", "--no-signals"]
+    options += ["--methods", METHODS[0]]
     (result,) = survival(root, tmp_path, *options).values()
-    assert result["bad"] == [] and result["good"] == result["of"] >= 4
-    assert set(result["methods"]) == set(METHODS) and result["inside"] >= 1
+    assert result["bad"] == [] and result["good"] == result["of"] >= 2
+    assert result["inside"] >= 1
 
 
 @pytest.mark.long

@@ -104,7 +104,8 @@ def saved(root: Path) -> dict[str, Any]:
 
 
 PLACES = ["input", "loss", "weight gradient", "alpha gradient"]
-STAGED = [("search", place) for place in PLACES] + [("retrain", place) for place in PLACES[:-1]]
+RESUMED = [("search", "alpha gradient"), ("search", "input"), ("retrain", "input")]  # these are stopped, too
+OTHERS = [("search", "loss"), ("search", "weight gradient"), ("retrain", "loss"), ("retrain", "weight gradient")]
 
 
 def test_all_places_in_a_search(
@@ -157,13 +158,13 @@ def test_a_second_order_method_stops_too(tmp_path: Path, poison: Callable[..., l
     assert not non_finite(saved(tmp_path))
 
 
-@pytest.mark.parametrize(("stage", "place"), STAGED)
+@pytest.mark.parametrize(("stage", "place"), [*RESUMED, *(pytest.param(*o, marks=pytest.mark.long) for o in OTHERS)])
 def test_one_bad_step_is_skipped_and_the_rest_goes_on(
     tmp_path: Path, poison: Callable[..., list[int]], stage: str, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Stopped before and after the skip, it ends with the bits of the run that never stopped."""
     poison(place, {1})
-    resumed = (stage, place) in [("search", "alpha gradient"), ("search", "input"), ("retrain", "input")]
+    resumed = (stage, place) in RESUMED
     with caplog.at_level(logging.WARNING):
         run(stage, tmp_path / "whole", until=None if resumed else 3)
     assert [r.message for r in caplog.records if "skipped step 1: non-finite" in r.message]

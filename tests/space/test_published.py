@@ -13,6 +13,7 @@ from supernet.errors import GenotypeError
 from supernet.network import Supernet, build
 from supernet.space import Genotype, get_space, published, published_names, space_of
 from supernet.space.zoo.nasbench201 import from_string
+from tests.support.covering import sampled
 
 # name: (CIFAR-10 with C=36, L=20; ImageNet with C=48, L=14), without the auxiliary head
 COUNTS = {
@@ -63,7 +64,7 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", sampled(COUNTS, 2))
 def test_counts_of_published_networks(name: str) -> None:
     genotype = published(name)
     assert (count(genotype, **CIFAR), count(genotype, **IMAGENET)) == COUNTS[name]

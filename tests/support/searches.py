@@ -22,8 +22,8 @@ TINY: dict[str, Any] = {
 SIZES = {"darts": {"channels": 2, "layers": 2}, "nasbench201": {"channels": 2, "cells_per_stage": 1}}
 # One operation of each kind: nothing, the input, fused with weights and norms, fused and dilated, pooling.
 OPERATIONS = ["none", "skip_connect", "sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3"]
-# Two nodes: 5 edges a cell in place of 14.
-SPACES: dict[str, Any] = {"darts": {"nodes": 2, "operations": OPERATIONS}, "nasbench201": {}}
+# One node: 2 edges a cell in place of 14.
+SPACES: dict[str, Any] = {"darts": {"nodes": 1, "operations": OPERATIONS}, "nasbench201": {}}
 
 
 def search_config(root: Path, space: str, name: str, **more: Any) -> SearchConfig:
