@@ -10,7 +10,7 @@ Alphas are parameters and so part of the state dict, one table [E, O] a name.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,7 @@ class Supernet(nn.Module):
                 self.alpha[table.name] = nn.Parameter(ALPHA_SCALE * torch.randn(table.shape))
         self.options = Options(space)
         self.relaxation = softmax
+        self._connectors: tuple[EdgeConnector, ...] = ()
         self._activated: dict[str, tuple[Tensor, HostMask]] | None = None
         if self.channels_last:
             to_channels_last(self)
@@ -168,6 +169,16 @@ class Supernet(nn.Module):
         Raises SupernetError where the executor cannot serve them, or the network has no mixed edges.
         """
         self.body.connect(connectors)
+        self._connectors = tuple(connectors)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode, for the edge connectors that are modules too."""
+        super().train(mode)
+        for connector in self._connectors:
+            if isinstance(connector, nn.Module):
+                connector.train(mode)
+        return self
 
     def observe(self, observers: Sequence[Observer]) -> None:
         """Attach observers of mixed edges in place of the present ones; () removes them. Raises as `connect` does."""

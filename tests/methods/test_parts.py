@@ -229,6 +229,18 @@ def test_skip_dropout_draws_alike_on_both_executors() -> None:
     torch.testing.assert_close(*found)
 
 
+def test_nothing_is_dropped_where_the_network_is_measured() -> None:
+    net = tiny()
+    step = step_of(MethodConfig(connectors=[{"name": "skip_dropout", "rate": 0.5}]), net)
+    step.prepare(0)
+    (images, _), _ = batches()
+    assert not torch.equal(net(images), net(images)), "in training"
+    net.eval()
+    torch.testing.assert_close(net(images), net(images), rtol=0, atol=0)
+    net.train()
+    assert all(part.training for part in step.method.connectors)
+
+
 # -------------------------------------------------------------------------------------------------------------- doors
 
 
