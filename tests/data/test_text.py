@@ -24,6 +24,7 @@ from supernet.stages.run_search import run_search
 from supernet.tasks.next_character import NextCharacter
 from supernet.tasks.task import TASKS, Task
 from supernet.train.trained import trained_network
+from tests.support.covering import sampled
 
 SENTENCE = "the quick brown fox jumps over the lazy dog. "
 TINY: dict[str, Any] = {
@@ -201,7 +202,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return found, roots[0], run_retrain(retrain_config(roots[1]), genotype=found.genotype), roots[1]
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4], ids=["first batch", "epoch end", "next epoch"])
+@pytest.mark.parametrize("stop", sampled([4, 1, 3], 3))
 def test_a_stopped_run_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Any, stop: int) -> None:
     whole, root, trained, trained_root = uninterrupted
     assert not run_search(search_config(tmp_path / "cut"), until=stop).done

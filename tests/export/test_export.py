@@ -23,6 +23,7 @@ from supernet.space.choice import Choice
 from supernet.space.wrap import kernel, wrap
 from supernet.stages import run_export
 from supernet.stages.export import ExportConfig
+from tests.support.covering import sampled
 from tests.support.zoo_small import SMALL as MACRO
 from tests.support.zoo_small import small_space
 
@@ -207,7 +208,7 @@ def test_every_space_of_images_is_opened_again_here() -> None:
     assert {*MACRO, *OTHER, "darts_rnn"} == set(SPACES)
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", sampled(OTHER, 2))
 def test_the_other_spaces_keep_their_classifier(name: str, tmp_path: Path) -> None:
     """Both for a number of classes of one's own and for the default, which timm's 1,000 must not replace."""
     genotype, x = get_space(name).sample(random.Random(4)), X[:, :, :16, :16]

@@ -195,7 +195,7 @@ def test_without_the_guard_all_is_lost(tmp_path: Path, poison: Callable[..., lis
     with pytest.raises(SupernetError, match="the search has diverged"):
         run("search", tmp_path, guard={"skips": 0}, until=2)
     lost = non_finite(final_state(tmp_path)["program"]["bilevel"]["net"])
-    assert len(lost) > 100
+    assert len(lost) > 50
 
 
 def test_an_epoch_of_skips_has_no_mean(tmp_path: Path, poison: Callable[..., list[int]]) -> None:
@@ -257,7 +257,8 @@ def momentum(parameters: Any, lr: float) -> torch.optim.Optimizer:
 @pytest.mark.parametrize(
     ("optimizer", "bad"),
     [
-        (None, {0, 4}), (None, {1, 2, 3}), (momentum, {0, 4}), (momentum, {1, 2, 3}), (torch.optim.AdamW, {0, 1, 4}),
+        (None, {0, 4}), pytest.param(None, {1, 2, 3}, marks=pytest.mark.long),
+        pytest.param(momentum, {0, 4}, marks=pytest.mark.long), (momentum, {1, 2, 3}), (torch.optim.AdamW, {0, 1, 4}),
     ],
 )  # fmt: skip
 def test_a_device_that_decides_alone_ends_with_the_same_bits(optimizer: Any, bad: set[int]) -> None:

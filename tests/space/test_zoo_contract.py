@@ -13,6 +13,7 @@ from supernet.network.entropy import entropies
 from supernet.space import SPACES
 from supernet.space.choice_base import Undecided
 from supernet.space.layers import Elastic
+from tests.support.covering import sampled
 from tests.support.zoo_small import SMALL
 
 # Space -> (arguments of the space, arguments of the network), where its own sizes are too large for a test.
@@ -72,7 +73,7 @@ def test_a_decided_network_is_the_supernet_with_that_genotype(name: str) -> None
         net.deactivate()
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", sampled(SPACES, 3))
 def test_weights_read_from_a_file_are_the_same_network(name: str) -> None:
     """One state dict, also between networks that drew other weights; nothing else is a part of the state."""
     net, other = supernet(name), supernet(name)
