@@ -49,6 +49,18 @@ class Course:
         return self.number + 1 == len(self.phases)
 
     @property
+    def network(self) -> dict[str, object]:
+        """The arguments of the network that differ from the configuration's: those of this phase over those that it
+        goes on from. Children of a branch do not go on from each other."""
+        arguments: dict[str, object] = {}
+        for number, phase in enumerate(self.phases[: self.number + 1]):
+            if phase.starts_from == "fresh":
+                arguments = {}
+            if phase.starts_from != "parent" or number == self.number:
+                arguments |= phase.network
+        return arguments
+
+    @property
     def begun(self) -> int:
         """The epoch of the plan in which the present phase began."""
         return sum(self.ended[: self.number])

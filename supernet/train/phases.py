@@ -235,7 +235,7 @@ class Phases:
         """The network of the present phase with its method, guard and step, drawn anew."""
         config, course = self.config, self.course
         arguments = fit_arguments(
-            macro_of(self.space).relaxed, {**config.network, **course.phase.network}, self.info, self.task
+            macro_of(self.space).relaxed, {**config.network, **course.network}, self.info, self.task
         )
         seed = config.seed if course.number == 0 else derive(config.seed, "phase", course.number)
         self.net = Supernet(self.space, executor=config.executor, seed=seed, **arguments).to(self.device)

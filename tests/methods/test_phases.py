@@ -56,7 +56,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_search_stopped_around_it_ends_with_the_same_bits(tmp_path: Path, whole: Any, what: str) -> None:
     searched, state, rows = whole(what)
     after = STEPS if what in ("fresh", "inherit", "selection", "warm-up") else 2 * STEPS
-    for stop in (after, after + 1) if what in ("fresh", "rollback") else (after,):
+    stops = {"fresh": (after, after + 1), "rollback": (after, after + 1), "selection": (after, 2 * STEPS + 1)}
+    for stop in stops.get(what, (after,)):
         if stop > state["step"]:
             continue
         run_search(config(tmp_path, what), until=stop)

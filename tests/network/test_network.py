@@ -150,7 +150,7 @@ def test_cells_without_pools_need_no_pool_norms() -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [*((n, 50) for n in TINY if not n.startswith("s")), *(pytest.param(n, 200, marks=pytest.mark.long) for n in TINY)],
+    [*((n, 15) for n in TINY if not n.startswith("s")), *(pytest.param(n, 200, marks=pytest.mark.long) for n in TINY)],
 )
 def test_points_build_and_run(name: str, number: int) -> None:
     """Also at widths, image sizes and channels that nobody publishes."""
