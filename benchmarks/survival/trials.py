@@ -49,7 +49,7 @@ def search(root: Path, method: str, every_steps: int = 1) -> int:
         "device": "cpu",
         "data": {"limit": 34},
         "space": {"name": "darts", "args": {"nodes": 1, "operations": OPERATIONS}},
-        "network": {"channels": 2, "layers": 2},
+        "network": {"channels": 2, "layers": 3},
         "checkpoint": {"every_steps": every_steps},
         "log": {"every": 1, "progress": False, "tensorboard": False},
         "run": {"root": str(root), "name": "run"},

@@ -20,9 +20,13 @@ class SearchConfig(StageConfig):
     alphas: AlphaConfig = field(default_factory=AlphaConfig)
     alpha_share: float = 0.5  # share of the training split that the alphas learn from
     executor: str = "auto"
+    # Of a genotype whose output its input does not reach: say so (name), or take the strongest live one near it
+    # (neighbour).
+    dead_cells: str = field(default="name", metadata={"since": 3})
     capture: str = "auto"  # whole steps as a CUDA graph, where CUDA is and a step allows it; off: never
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.capture in ("auto", "off"), f"capture={self.capture!r} must be auto or off")
+        require(self.dead_cells in ("name", "neighbour"), f"dead_cells={self.dead_cells!r} must be name or neighbour")
         require(0 < self.alpha_share < 1, f"alpha_share={self.alpha_share} must lie between 0 and 1")

@@ -45,6 +45,12 @@ class RunFolder:
         return run
 
     @classmethod
+    def begun(cls, config: RunSettings, stage: str, label: str | None = None, *, prefix: str = "") -> bool:
+        """Whether the run of this configuration is there, finished or not."""
+        digest = identity(config, stage, label)[1]
+        return not config.run.fresh and cls(run_path(config, prefix or stage, digest))._is_of(digest)
+
+    @classmethod
     def open(
         cls, config: RunSettings, stage: str, label: str | None = None, *, prefix: str = "", lock: bool = False
     ) -> "RunFolder":

@@ -1,4 +1,6 @@
-"""What a run writes along the way: `metrics.jsonl` and TensorBoard events, neither of which doubles back on resume.
+"""What a run writes along the way: `metrics.jsonl`, `architectures.jsonl` and TensorBoard events.
+
+None of them doubles back on resume.
 
 A row of metrics.jsonl is one JSON object: stage, step, epoch, the values, and under the one key `time` all that a clock
 had part in. Two runs with the same numbers have equal rows once that key is dropped: `read_metrics(path, time=False)`.
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunLog", "read_metrics"]
 
+ARCHITECTURES = "architectures.jsonl"
 RESERVED = ("stage", "step", "epoch", "time")
 
 
@@ -46,9 +49,9 @@ class RunLog:
         self._clock = clock
         self._start = clock()
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "metrics.jsonl"
-        _cut(path, resume_step)
-        self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        for name in ("metrics.jsonl", ARCHITECTURES):
+            _cut(self.folder / name, resume_step)
+        self._rows = open(self.folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
         self._board = self._open_board(resume_step) if config.tensorboard else None
 
     def scalars(
@@ -84,6 +87,25 @@ class RunLog:
         for name, value in {**numbers, **{f"time/{k}": _number(v) for k, v in (timing or {}).items()}}.items():
             if isinstance(value, (int, float)):
                 self._board.add_scalar(name, value, step)
+
+    def record(self, step: int, values: Mapping[str, object], *, epoch: int | None = None) -> None:
+        """Writes a row of architectures.jsonl: any JSON values, which two equal runs share."""
+        row = {"stage": self.stage, "step": step, "epoch": epoch, **{k: files.plain(v) for k, v in values.items()}}
+        with open(self.folder / ARCHITECTURES, "a", encoding="utf-8") as rows:
+            rows.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def settings(self, settings: Mapping[str, object], metrics: Mapping[str, object] | None = None) -> None:
+        """Shows the settings in TensorBoard: as text, or as hyper-parameters beside the final `metrics`."""
+        if self._board is None:
+            return
+        flat = _flat(settings)
+        if metrics is None:
+            text = "\n".join(f"    {key}: {value}" for key, value in flat.items())  # indented: taken as it is
+            self._board.add_text("settings", text, 0)
+        else:
+            numbers = {f"final/{k}": v for k, v in metrics.items() if isinstance(v, int | float)}
+            plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()}
+            self._board.add_hparams(plain, numbers, run_name=".")
 
     def figure(self, step: int, tag: str, figure: "Figure") -> None:
         """Shows a matplotlib figure in TensorBoard; without TensorBoard it does nothing."""
@@ -130,6 +152,17 @@ def read_metrics(path: str | os.PathLike[str], *, time: bool = True) -> list[dic
     """The rows of a metrics.jsonl; with `time=False` without what a clock had part in, to compare two runs."""
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     return rows if time else [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Settings by their dotted names."""
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _number(value: object) -> object:

@@ -151,6 +151,8 @@ class Session:
         if self.folder is not None and self.team.main:
             resumed = self.step if latest is not None else None
             self.log = RunLog(self.folder.path, self.log_config, resume_step=resumed, stage=self.stage)
+            if latest is None:
+                self.log.settings(self.folder.config.get("config", {}))
         return latest is not None
 
     @property
@@ -163,10 +165,22 @@ class Session:
         """Whether the configuration asks for a checkpoint of the present step."""
         return bool(self._save_every and self.step % self._save_every == 0)
 
-    def scalars(self, values: Mapping[str, object], epoch: int | None = None) -> None:
+    def scalars(
+        self, values: Mapping[str, object], epoch: int | None = None, timing: Mapping[str, object] | None = None
+    ) -> None:
         """Writes a row of the present step, in the main process."""
         if self.log is not None:
-            self.log.scalars(self.step, values, epoch=epoch)
+            self.log.scalars(self.step, values, epoch=epoch, timing=timing)
+
+    def record(self, values: Mapping[str, object], epoch: int) -> None:
+        """Writes what an epoch leaves, if anything, into architectures.jsonl; in the main process."""
+        if self.log is not None and values:
+            self.log.record(self.step, values, epoch=epoch)
+
+    def summary(self, metrics: Mapping[str, object]) -> None:
+        """The settings beside the metrics that the loop ended with, for TensorBoard; in the main process."""
+        if self.log is not None and self.folder is not None:
+            self.log.settings(self.folder.config.get("config", {}), metrics)
 
     def progress(self, steps: int, epochs: int | None = None) -> Progress:
         """The line that tells how far the loop is, of `steps` steps (an epoch, where there are epochs)."""

@@ -22,6 +22,15 @@ class CellGraph:
     concat: tuple[int, ...]
 
     @property
+    def alive(self) -> bool:
+        """Whether some path of operations other than `none` leads from an input to the output."""
+        reached = set(range(self.inputs))
+        for number, terms in enumerate(self.nodes, start=self.inputs):
+            if any(term.source in reached and term.op != "none" for term in terms):
+                reached.add(number)
+        return any(state in reached for state in self.concat)
+
+    @property
     def loose(self) -> tuple[int, ...]:
         """The nodes that no other node reads."""
         read = {term.source for terms in self.nodes for term in terms}

@@ -219,6 +219,13 @@ class Space:
                 active[decision.group or path] = [(0, names.index(option)) for option in options]
         return active
 
+    def dead(self, genotype: Genotype) -> str:
+        """Why nothing of its input reaches the output of this point's network, in a few words; "" where it does.
+
+        Known where a space knows which options pass nothing on: in cells, `none`.
+        """
+        return ""
+
     def project(self, strengths: Strengths) -> Genotype:
         """The point that the strengths of the relaxed view describe; SupernetError where they are no numbers.
 

@@ -13,6 +13,7 @@ from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
+from ..errors import SupernetError
 from ..runs.folder import RunFolder, as_begun
 from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything
@@ -74,6 +75,7 @@ def run_retrain(
     if in_folder:
         config = as_begun(config, "retrain", label.text, prefix=label.prefix)
     space = space or find_space(reference, genotype, config.allow)
+    _refuse_dead(space, genotype, config)
     if ranks.main:
         _warn_of_other_data(config)
     splits = open_splits(config, splits, ranks)
@@ -88,7 +90,6 @@ def run_retrain(
         if outcome.done:
             loop.load_best()
         metrics = dict(outcome.best if outcome.done else outcome.last)
-        data = _describe(splits.info)
         if run is not None and finished:
             metrics = run.result["metrics"]
         elif outcome.done:
@@ -96,7 +97,11 @@ def run_retrain(
             if run is not None and ranks.main:
                 keep(space, run.path)
                 genotype.save(run.genotype_path)
-                counts = {"parameters": _parameters(program.model), "arguments": arguments, "data": data}
+                counts = {
+                    "parameters": _parameters(program.model),
+                    "arguments": arguments,
+                    "data": _describe(splits.info),
+                }
                 counts |= {"selects": task.selects, "seconds": outcome.seconds}
                 run.finish({"genotype": genotype.hash, "metrics": metrics, **counts})
         ranks.barrier()
@@ -104,12 +109,21 @@ def run_retrain(
             program.model,
             genotype,
             arguments,
-            data,
+            _describe(splits.info),
             metrics,
             outcome.seconds,
             outcome.done,
             run.path if run is not None else None,
             space,
+        )
+
+
+def _refuse_dead(space: Space, genotype: Genotype, config: RetrainConfig) -> None:
+    """Raises SupernetError for a network whose output its input does not reach, without the user's consent."""
+    if (why := space.dead(genotype)) and not config.allow_dead:
+        raise SupernetError(
+            f"genotype {genotype.hash}: {why}, so that it can learn nothing; allow_dead=true retrains it all the same, "
+            "and a search with dead_cells=neighbour takes a live one near it"
         )
 
 

@@ -1,5 +1,6 @@
 """A search as a function: open the data, build what is trained, run the loop, write the result."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,28 @@ from ..data.splits import Splits
 from ..methods import Method
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
+from ..network.margins import UNDECIDED, decided
 from ..report.tensorboard import show_supernet
-from ..runs.folder import as_begun
+from ..runs.folder import RunFolder, as_begun
 from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
 from ..space.genotype import JSON
 from ..tasks.task import Task
+from ..train.compatibility import refuse_idle_cells
 from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
 from .labels import label_of_search
 from .running import loop_of, open_splits, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
+from .words import undecided
 
 __all__ = ["Searched", "run_search"]
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def run_search(
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
     _check_parts(config, space)
+    if not (in_folder and RunFolder.begun(config, "search", label.text, prefix=label.prefix)):
+        refuse_idle_cells(space, config.network)
     splits = open_splits(config, splits, ranks)
     task = task or task_of(splits)
     with run_folder(config, "search", label, in_folder, ranks) as run:
@@ -77,6 +86,7 @@ def run_search(
             genotype = Genotype.load(run.genotype_path)
         elif run is not None and outcome.done and ranks.main:
             genotype.save(run.genotype_path)
+            notes = _notes(program, config, genotype)
             run.finish(
                 {
                     "genotype": genotype.hash,
@@ -84,12 +94,25 @@ def run_search(
                     "best": outcome.best,
                     "selects": task.selects,
                     "seconds": outcome.seconds,
+                    "closest": program.closest(),
+                    "note": notes,
                 }
             )
         ranks.barrier()  # what the main rank has written is there for all of them
         return Searched(
             genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
         )
+
+
+def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> list[str]:
+    """What a reader of the result must know: alphas that have decided nothing, and a network that passes nothing on."""
+    share = decided(program.space, program.net.strengths(), program.net.masks())
+    notes = [undecided(share, config.epochs, config.alphas.lr)] if share < UNDECIDED else []
+    if why := program.space.dead(genotype):
+        notes.append(f"{why}; dead_cells=neighbour takes a live one near it")
+    for note in notes:
+        log.warning("%s", note)
+    return notes
 
 
 def _check_parts(config: SearchConfig, space: Space) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ..files import slug
+from .words import explained
 
 if TYPE_CHECKING:
     from ..config import RetrainConfig, SearchConfig
@@ -19,8 +20,6 @@ __all__ = ["AnyStage", "Label", "Stage", "Words", "folder_prefix", "run_rows", "
 
 C = TypeVar("C")
 R = TypeVar("R")
-
-SHOWN = ("val/", "test/", "genotype/skip_share")  # metrics of a result that are printed
 
 
 class Label(NamedTuple):
@@ -104,11 +103,12 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
     result = run.result
     rows = {"run folder": str(run.path)}
     for name, value in result["metrics"].items():
-        if name.startswith(SHOWN) and isinstance(value, (int, float)):
-            rows[name] = f"{value:.4f}"
+        if isinstance(value, (int, float)) and (text := explained(name, value)):
+            rows[name] = text
     if "parameters" in result:
         rows["parameters"] = f"{result['parameters']:,}"
     rows["seconds"] = f"{result['seconds']:.1f}"
+    rows |= {word: "; ".join(result[word]) for word in ("closest", "note") if result.get(word)}
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
     return rows
 

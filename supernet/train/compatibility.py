@@ -15,9 +15,11 @@ from ..data.sources import ImageInfo
 from ..data.view import View
 from ..errors import SupernetError
 from ..network import Supernet
+from ..space import Space
+from ..space.cells import CellSpace
 from ..tasks.task import Task
 
-__all__ = ["check_fits", "fit_arguments"]
+__all__ = ["check_fits", "fit_arguments", "refuse_idle_cells"]
 
 POINTS = 4  # of two choices of two widths that should be one choice, all agree once in 16 times
 
@@ -75,3 +77,20 @@ def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: I
     fitting = {"in_chans": info.in_chans, "image_size": info.image_size, "num_classes": task.outputs}
     takes = inspect.signature(network).parameters
     return {key: value for key, value in fitting.items() if key in takes} | dict(given)
+
+
+def refuse_idle_cells(space: Space, network: Mapping[str, Any]) -> None:
+    """Raises SupernetError where a network has no cell of some kind, whose alphas would never learn.
+
+    Their noise would go into the genotype: with one or two layers of DARTS every cell is a reduction cell.
+    """
+    if not isinstance(space, CellSpace):
+        return
+    with torch.device("meta"):  # the network without its memory
+        sites = set(Supernet(space, executor="reference", **network).sites)
+    if idle := [kind for kind in space.kinds if kind not in sites]:
+        layers = f"network.layers={network['layers']}" if "layers" in network else "this network"
+        raise SupernetError(
+            f"{layers} has no {' and no '.join(idle)} cell of space {space.name!r}, so its alphas never learn and the "
+            "genotype would hold noise; network.layers=3 is the smallest with each kind"
+        )

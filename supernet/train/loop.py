@@ -4,6 +4,7 @@ The position of a run is its step alone: epoch = step // steps an epoch, and a c
 is taken after that epoch's end. What is trained is a `Program`; the loop knows nothing of alphas, losses or metrics.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -18,6 +19,7 @@ from ..runs.progress import Progress
 from ..runs.session import Session
 from ..runs.state import State
 from ..runtime.ranks import Ranks
+from ..space.genotype import JSON
 from ..tasks.task import PhaseSums
 
 __all__ = ["Loop", "Metrics", "Outcome", "Program"]
@@ -80,6 +82,10 @@ class Program(Protocol[B]):
         """What the end of an epoch measures; must not draw from a generator that training uses."""
         ...
 
+    def record(self, epoch: int) -> Mapping[str, JSON]:
+        """What the ended epoch leaves in architectures.jsonl; {} where there is nothing of the kind."""
+        ...
+
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:
         """Whether this epoch's metrics beat the best ones so far."""
         ...
@@ -124,6 +130,7 @@ class Loop(Generic[B]):
         self.last: Metrics = {}
         self.best: Metrics = {}
         self._line: dict[str, float] | None = None  # what the progress line shows
+        self._images, self._epoch_began = 0, 0.0  # of the present epoch, in this process
 
     def load_best(self) -> None:
         """Give the program the state that its best epoch ended with."""
@@ -141,10 +148,13 @@ class Loop(Generic[B]):
             try:
                 if not session.resume(self._load):
                     self.program.start()
+                began = session.step
                 with session.progress(self.program.steps, self.program.epochs) as progress:
                     while not self._done and session.step != until and not session.stopping():
                         self._epoch(until, progress)
                         progress.epochs = self.program.epochs
+                if self._done and session.step > began:
+                    session.summary(self.last)
             except NumbersError as error:
                 raise NumbersError(str(error), {"epochs": self.program.epochs, **error.report}) from None
             finally:
@@ -158,9 +168,11 @@ class Loop(Generic[B]):
     def _epoch(self, until: int | None, progress: Progress) -> None:
         session = self.session
         epoch, start = divmod(session.step, self.program.steps)
+        self._images, self._epoch_began = 0, time.monotonic()
         for batch in self.program.batches(epoch, start):
             sums = self.program.step(batch, epoch, session.step)
             session.step += 1
+            self._images += self.program.samples(batch)
             self._add(sums)
             in_epoch = session.step - epoch * self.program.steps
             if session.log_due:
@@ -196,7 +208,10 @@ class Loop(Generic[B]):
         self.sums = {}
         if self.program.better(self.last, self.best or None):
             self.best = dict(self.last)
-        session.scalars({k: v for k, v in self.last.items() if k != "epoch"}, epoch=epoch)
+        seconds = time.monotonic() - self._epoch_began
+        timing = {"images_per_second": round(self._images / seconds, 1)} if self._images and seconds else {}
+        session.scalars({k: v for k, v in self.last.items() if k != "epoch"}, epoch=epoch, timing=timing)
+        session.record(self.program.record(epoch), epoch)
         if session.log is not None and session.log_config.tensorboard:
             self.program.show(session.log, session.step, epoch)
 

@@ -4,17 +4,20 @@ In the forward pass it is the first module, in the order of their calls, whose o
 gradients are not finite it is the last one with such a gradient: a backward pass carries it to all modules before.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.loader import Batch
 from ..errors import NumbersError
 from ..network.freezing import frozen_statistics
 from ..runtime.guard import Guard, non_finite
+from ..tasks.task import Task
 
-__all__ = ["refused", "stop", "trace"]
+__all__ = ["refused", "require_finite", "samples_without_numbers", "stop", "trace"]
 
 Gradients = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # the loss, and the gradients by their parameters' names
 
@@ -74,6 +77,58 @@ def refused(error: NumbersError, seed: int, step: int, indices: list[int]) -> Nu
         f"after step {step} of seed {seed} {error}; the last samples are {_short(indices)}; lower the learning rate",
         {"seed": seed, "step": step, **error.report, "indices": indices},
     )
+
+
+def require_finite(
+    metrics: Mapping[str, object], find: Callable[[], tuple[list[int], list[int]]], epoch: int, seed: int
+) -> None:
+    """Raises NumbersError where a metric of an ended epoch is not finite; `find` gives the samples that make it so.
+
+    They are those whose inputs are not finite and those whose outputs are not.
+    """
+    names = [name for name, value in metrics.items() if isinstance(value, float) and not isfinite(value)]
+    if not names:
+        return
+    inputs, outputs = find()
+    if inputs:
+        why = f"the inputs of the samples {_short(inputs)} are not finite: take them out of the data, or mend them"
+    elif outputs:
+        why = (
+            f"the outputs for the samples {_short(outputs)} are not finite: the search has diverged; lower weights.lr "
+            "or alphas.lr"
+        )
+    else:
+        why = "all outputs are finite, but the loss is too large for its type; lower weights.lr or alphas.lr"
+    raise NumbersError(
+        f"after epoch {epoch + 1} of seed {seed} {' and '.join(names)} not finite: {why}",
+        {"seed": seed, "epoch": epoch + 1, "metrics": names, "inputs": inputs, "outputs": outputs},
+    )
+
+
+@torch.no_grad()
+def samples_without_numbers(net: nn.Module, task: Task, batches: Iterable[Batch]) -> tuple[list[int], list[int]]:
+    """The numbers of the samples whose inputs [B, ...] are not finite, and of those whose outputs [B, ...] are not.
+
+    The network runs in evaluation mode.
+    """
+    training = net.training
+    net.eval()
+    inputs: list[int] = []
+    outputs: list[int] = []
+    try:
+        for batch in batches:
+            x, _ = task.unpack(batch)
+            index = batch.index.tolist()
+            inputs += [i for i, bad in zip(index, _not_finite(x), strict=True) if bad]
+            outputs += [i for i, bad in zip(index, _not_finite(net(x)), strict=True) if bad]
+    finally:
+        net.train(training)
+    return inputs, outputs
+
+
+def _not_finite(x: Tensor) -> list[bool]:
+    """For each of the samples [B, ...] whether some number is not finite."""
+    return (~x.isfinite().flatten(1).all(dim=1)).tolist() if x.dim() > 1 else (~x.isfinite()).tolist()
 
 
 def _latest(names: list[str], calls: list[str]) -> str:

@@ -30,6 +30,7 @@ from ..runs.state import State
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..tasks.compare import rank
 from ..tasks.task import Task
 from .bilevel import BilevelStep
 from .captured import CapturedStep
@@ -100,8 +101,7 @@ class Phases:
         if course.stopped is not None:
             return course.stopped
         if course.candidates and course.over:
-            pick = max if self.task.maximise else min
-            return pick(course.candidates, key=lambda candidate: candidate[1])[0]
+            return max(course.candidates, key=lambda candidate: rank(candidate[1], self.task.maximise))[0]
         return self.method.present(self.net)
 
     def end_epoch(self, look: Callable[[Sequence[Ended]], Look], epoch: int) -> dict[str, float]:

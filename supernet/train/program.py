@@ -11,6 +11,7 @@ from ..data.loader import Batch, CountedLoader
 from ..errors import NumbersError
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
+from ..space.genotype import JSON
 from ..tasks.task import Task, progress_names
 from .measure import phase_metrics
 from .non_finite import refused, stop
@@ -85,6 +86,10 @@ class TrainingProgram(ABC):
         """The samples of the batch that `part` ("weights", "alphas") learned from in `step`."""
         epoch, number = divmod(step, self.steps)
         return self.train.indices(epoch)[number].tolist()
+
+    def record(self, epoch: int) -> Mapping[str, JSON]:
+        """What an ended epoch leaves beside its metrics: nothing by default."""
+        return {}
 
     @abstractmethod
     def gradients_again(self, part: str, step: int) -> Callable[[], tuple[Tensor, Mapping[str, Tensor]]]:

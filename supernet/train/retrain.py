@@ -6,7 +6,9 @@ epochs, an auxiliary loss of weight 0.4, clipping at 5. Selection reads validati
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from ..runtime.device import autocast
 from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
+from ..tasks.compare import beats, finite
 from ..tasks.task import PhaseSums, Task
 from .compatibility import check_fits, fit_arguments
 from .loop import Metrics
@@ -36,6 +39,8 @@ from .program import TrainingProgram
 from .recipe import check_recipe, mixup_of, optimizer_of, scheduler_of, transformed
 
 __all__ = ["RetrainProgram", "discrete_network", "selected_weights"]
+
+log = logging.getLogger(__name__)
 
 
 class RetrainProgram(TrainingProgram):
@@ -143,6 +148,8 @@ class RetrainProgram(TrainingProgram):
             with autocast(self.device, self.config.amp):
                 val = evaluate(self.model, self.task, self.val, self.ranks)
             metrics |= {f"val/{name}": value for name, value in val.items()}
+            if bad := [name for name, value in metrics.items() if not isfinite(value)]:
+                log.warning("epoch %d: %s not finite; it is never the best one", epoch + 1, " and ".join(bad))
         return metrics
 
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:
@@ -150,7 +157,7 @@ class RetrainProgram(TrainingProgram):
         key = f"val/{self.task.selects}"
         if best is None or key not in metrics:
             return True
-        return bool(metrics[key] >= best[key] if self.task.maximise else metrics[key] <= best[key])
+        return beats(finite(metrics, key), finite(best, key), self.task.maximise, ties=True)
 
     def show(self, run_log: RunLog, step: int, epoch: int) -> None:
         """Nothing to draw: the cells are the search's."""

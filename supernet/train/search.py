@@ -6,6 +6,8 @@ run's position stays its step alone, and it resumes to the same bits.
 """
 # E edges, O operations
 
+import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +23,8 @@ from ..methods import Method
 from ..methods.look import Ended, Look
 from ..methods.problem import BatchName, Problem
 from ..network import Supernet
-from ..network.entropy import entropies
+from ..network.entropy import mean_entropy
+from ..network.margins import decided, margins
 from ..network.mixture import Mixture
 from ..runs.log import RunLog
 from ..runs.state import State
@@ -30,6 +33,8 @@ from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
 from ..space.genotype import JSON
+from ..space.live import live_neighbour
+from ..tasks.compare import beats, finite
 from ..tasks.task import Task
 from .bilevel import BilevelStep
 from .captured import CapturedStep
@@ -37,10 +42,13 @@ from .compatibility import check_fits
 from .course import Course
 from .loop import Metrics
 from .measure import evaluate
+from .non_finite import require_finite, samples_without_numbers
 from .phases import Phases, planned
 from .program import TrainingProgram
 
 __all__ = ["SearchProgram"]
+
+log = logging.getLogger(__name__)
 
 SKIP = "skip_connect"
 Show = Callable[[RunLog, int, Supernet, Genotype], None]
@@ -82,6 +90,7 @@ class SearchProgram(TrainingProgram):
         self.val = EvalLoader(for_alphas, resident=residents.of(for_alphas), **self._shared)
         self._show = show
         self._drawn: Genotype | None = None
+        self._named_dead: Genotype | None = None
 
     # The present phase's objects; a new phase may bring others.
 
@@ -152,6 +161,7 @@ class SearchProgram(TrainingProgram):
         """Validation on the alphas' part, entropies, shares of skips, the genotype's hash; then what follows of it."""
         self.ranks.same_buffers(self.net)
         metrics: Metrics = {f"val/{name}": value for name, value in self.measure().items()}
+        require_finite(metrics, self._samples_without_numbers, epoch, self.config.seed)
         genotype = self.genotype()
         self.ranks.assert_equal("the genotype", genotype.hash)
         metrics = {**metrics, **self._described(genotype), "lr": self.bilevel.lr(self.phases.epoch(epoch))}
@@ -164,7 +174,8 @@ class SearchProgram(TrainingProgram):
         described: dict[str, float | str] = {}
         mixing = self.phases.method.relaxed(self.net)
         # Of the whole space: nested decisions count as often as they are open.
-        described["alpha/entropy"], each = entropies(self.space, mixing)
+        described["alpha/mean_entropy"], each = mean_entropy(self.space, mixing)
+        described["alpha/decided"] = decided(self.space, self.net.strengths(), self.net.masks())
         for table in self.space.tables:
             described[f"alpha/entropy/{table.name}"] = each[table.name]
             if SKIP in table.columns:
@@ -173,6 +184,8 @@ class SearchProgram(TrainingProgram):
         names = [name for row in self._operations(genotype).values() for name in row]
         described["genotype/skip_share"] = names.count(SKIP) / max(len(names), 1)
         described["genotype/hash"] = genotype.hash
+        if self.space.dead(genotype):
+            described["genotype/dead"] = 1.0
         return described
 
     def _operations(self, genotype: Genotype) -> dict[str, list[str]]:
@@ -214,7 +227,7 @@ class SearchProgram(TrainingProgram):
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:
         """By the task's metric on the alphas' part; the earlier of equals."""
         key = f"val/{self.task.selects}"
-        return best is None or ((metrics[key] > best[key]) is self.task.maximise and metrics[key] != best[key])
+        return best is None or beats(finite(metrics, key), finite(best, key), self.task.maximise)
 
     def show(self, run_log: RunLog, step: int, epoch: int) -> None:
         """Draw the cells when the genotype has changed, and always at the end."""
@@ -224,8 +237,40 @@ class SearchProgram(TrainingProgram):
             self._drawn = genotype
 
     def genotype(self) -> Genotype:
-        """What the method's selector makes of the present state, or what a verdict has decided."""
-        return self.phases.genotype()
+        """What the method's selector makes of the present state, or what a verdict has decided.
+
+        Of a dead one the strongest live neighbour, where the settings ask for it and there is one.
+        """
+        genotype = self.phases.genotype()
+        why = self.space.dead(genotype)
+        if not why:
+            return genotype
+        alive = None
+        if self.config.dead_cells == "neighbour":
+            alive = live_neighbour(self.space, genotype, self.net.options.ranked(self.net.strengths()))
+        if genotype != self._named_dead and self.ranks.main:
+            self._named_dead = genotype
+            cure = f"{alive.hash} is taken in its place" if alive else "dead_cells=neighbour takes a live one near it"
+            log.warning("genotype %s: %s; %s", genotype.hash, why, cure)
+        return alive or genotype
+
+    def record(self, epoch: int) -> Mapping[str, JSON]:
+        """The genotype, the margins and the alphas [E][O] of the present state."""
+        strengths, masks = self.net.strengths(), self.net.masks()
+        return {
+            "genotype": json.loads(self.genotype().to_json()),
+            "margins": [[m.table, m.row, m.first, m.second, m.lead] for m in margins(self.space, strengths, masks)],
+            "alphas": {name: alpha.detach().tolist() for name, alpha in self.net.alpha.items()},
+        }
+
+    def closest(self, most: int = 3) -> list[str]:
+        """The decisions with the smallest margins, as text, the closest first."""
+        rows = margins(self.space, self.net.strengths(), self.net.masks())
+        return [str(row) for row in sorted(rows, key=lambda row: row.lead)[:most]]
+
+    def _samples_without_numbers(self) -> tuple[list[int], list[int]]:
+        """The samples of the alphas' part whose inputs are not finite, and those whose outputs are not, by number."""
+        return samples_without_numbers(self.net, self.task, self.val)
 
     def result(self, metrics: Metrics, versions: Mapping[str, JSON]) -> Genotype:
         """The genotype with where it came from."""

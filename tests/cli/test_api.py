@@ -20,7 +20,7 @@ from supernet.train.retrain import RetrainProgram
 from tests.support.zoo_small import SMALL, small_space
 
 QUIET: dict[str, Any] = {"log": {"progress": False, "tensorboard": False}}
-TINY: dict[str, Any] = {"epochs": 1, "batch_size": 8, "network": {"channels": 2, "layers": 2}, **QUIET}
+TINY: dict[str, Any] = {"epochs": 1, "batch_size": 8, "network": {"channels": 2, "layers": 3}, **QUIET}
 
 
 def images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

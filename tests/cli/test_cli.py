@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "epochs=1",
     "network.channels=2",
-    "network.layers=2",
+    "network.layers=3",
     "data.limit=64",
     "batch_size=16",
     "log.tensorboard=false",
@@ -59,8 +59,8 @@ def test_the_surface_is_this() -> None:
     shared |= {"log", "guard"}
     schemas = {name: stage.config for name, stage in cli.STAGES.items() if stage.config is not None}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in schemas.items()} == {
-        "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture"},
-        "retrain": shared | {"genotype", "allow", "recipe", "speed", "val_fraction"},
+        "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture", "dead_cells"},
+        "retrain": shared | {"genotype", "allow", "allow_dead", "recipe", "speed", "val_fraction"},
         "export": {"run", "to"},
     }
 

@@ -10,7 +10,7 @@ from supernet.cli import main
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 SMALL = ["space.args.nodes=2", "space.args.operations=[none,skip_connect,sep_conv_3x3]", "network.channels=2",
-         "network.layers=2", "executor=torch", "device=cpu"]  # fmt: skip
+         "network.layers=3", "executor=torch", "device=cpu"]  # fmt: skip
 
 
 def test_the_table_adds_up_to_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +25,7 @@ def test_the_table_adds_up_to_the_peak(capsys: pytest.CaptureFixture[str]) -> No
     ]  # fmt: skip
     sizes = [float(value.replace(",", "")) for value in list(values.values())[:7]]
     assert sum(sizes[:-1]) == pytest.approx(sizes[-1], abs=0.4)
-    assert "batch_size=4, network.channels=2, network.layers=2, or set network.checkpoint=true" in rows[-1]
+    assert "batch_size=4, network.channels=2, network.layers=3, or set network.checkpoint=true" in rows[-1]
 
 
 @pytest.mark.parametrize(

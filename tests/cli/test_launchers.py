@@ -72,7 +72,7 @@ def test_joblib_starts_two_jobs_and_finds_them_again(tmp_path: Path, root: Path)
     command = [
         sys.executable, "-m", "supernet", "search", "-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1",
         "epochs=1", "batch_size=10", "data.limit=40", "log.progress=false", "log.tensorboard=false",
-        "space.args.nodes=2", "network.channels=2", "network.layers=2", "device=cpu", f"run.root={tmp_path}",
+        "space.args.nodes=2", "network.channels=2", "network.layers=3", "device=cpu", f"run.root={tmp_path}",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
     for _ in range(2):

@@ -102,7 +102,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], str | None]] = {
 def config(root: Path, runs: Path) -> SearchConfig:
     values: dict[str, Any] = {
         "epochs": 1, "batch_size": 4, "space": {"name": "darts", "args": {"nodes": 2}},
-        "network": {"channels": 2, "layers": 2},
+        "network": {"channels": 2, "layers": 3},
         "data": {"name": "folder", "root": str(root), "image_size": 8, "limit": 12},
         "log": {"progress": False, "tensorboard": False}, "run": {"root": str(runs), "name": "run"},
     }  # fmt: skip

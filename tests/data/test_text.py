@@ -228,7 +228,7 @@ def test_networks_and_data_that_do_not_fit(tmp_path: Path) -> None:
     images = {"name": "digits", "limit": 40}
     with pytest.raises(SupernetError, match="data=text"):
         run_search(search_config(tmp_path, data=images), in_folder=False)
-    darts = {"space": {"name": "darts"}, "network": {"channels": 2, "layers": 2}}
+    darts = {"space": {"name": "darts"}, "network": {"channels": 2, "layers": 3}}
     with pytest.raises(SupernetError, match="cannot take samples"):
         run_search(search_config(tmp_path, **darts), in_folder=False)
 

@@ -72,7 +72,7 @@ def test_a_search_stopped_around_it_ends_with_the_same_bits(tmp_path: Path, whol
 def test_a_deeper_network_of_fewer_operations(whole: Any) -> None:
     for what in ("fresh", "inherit"):
         searched, state, _ = whole(what)
-        assert searched.net.arguments["layers"] == 3
+        assert searched.net.arguments["layers"] == 4
         masks = searched.net.masks()
         assert all(sum(row) == 3 for table in searched.net.space.tables for row in masks[table.name])
         assert state["step"] == 2 * STEPS, "the schedule says how many epochs there are"

@@ -114,7 +114,7 @@ def search(tmp_path: Path, *overrides: str) -> Genotype:
     """What a search of one epoch finds; `overrides` come first."""
     assert main(["search", *overrides, *TINY, f"run.root={tmp_path / 'runs'}", "run.name=run"]) == 0
     rows = (tmp_path / "runs" / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert any("alpha/entropy" in json.loads(row) for row in rows)
+    assert any("alpha/mean_entropy" in json.loads(row) for row in rows)
     return Genotype.load(tmp_path / "runs" / "run" / "genotype.json")
 
 

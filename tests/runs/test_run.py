@@ -28,6 +28,7 @@ FREE_GROUPS = ("run.", "checkpoint.", "log.", "guard.")
 OTHER = {
     "amp": "bf16",
     "capture": "off",
+    "dead_cells": "neighbour",
     "data.resident": "off",
     "speed.channels_last": "on",
     "speed.compile": "on",

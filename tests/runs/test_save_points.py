@@ -204,7 +204,7 @@ def test_a_search_on_a_full_disk(
             "batch_size": 10,
             "data": {"limit": 72},
             "space": {"name": "darts", "args": {"nodes": 2}},
-            "network": {"channels": 2, "layers": 2},
+            "network": {"channels": 2, "layers": 3},
             "checkpoint": {"every_steps": 1},
             "log": {"progress": False, "tensorboard": False},
             "run": {"root": str(tmp_path), "name": name},

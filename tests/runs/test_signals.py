@@ -117,7 +117,7 @@ def test_the_command_goes_on(
     send_in_step(monkeypatch, 1, signal.SIGTERM)
     monkeypatch.chdir(tmp_path)
     command = ["epochs=1", "batch_size=10", "data.limit=60", "space.args={nodes: 2}", "log.progress=false"]
-    command += ["network={channels: 2, layers: 2}", "run.name=a", "log.tensorboard=false"]
+    command += ["network={channels: 2, layers: 3}", "run.name=a", "log.tensorboard=false"]
     assert cli.search(command) == 143
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted; the same command goes on"
     assert Checkpoints(tmp_path / "runs" / "a" / "checkpoints").steps == [2]

@@ -30,7 +30,7 @@ def test_the_processors_allocator(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("error: out of memory for 3725290.30 GiB more; the peak was ")
-    assert error.endswith("Turn down batch_size=10, network.channels=2, network.layers=2\n")
+    assert error.endswith("Turn down batch_size=10, network.channels=2, network.layers=3\n")
 
 
 def test_the_gpus_allocator() -> None:

@@ -44,7 +44,7 @@ def search_config(root: Path, hypergradient: str = "first_order", **more: Any) -
     values = {
         **TINY,
         "space": {"name": "darts", "args": {"nodes": 2}},
-        "network": {"channels": 2, "layers": 2},
+        "network": {"channels": 2, "layers": 3},
         "method": {"name": "first_order", "hypergradient": hypergradient},
         "run": {"root": str(root), "name": "run"},
         **more,
@@ -341,7 +341,7 @@ def test_two_ranks_retrain_stop_and_go_on(tmp_path: Path) -> None:
                 **TINY,
                 "batch_size": 20,
                 "recipe": {"ema": 0.9, "mixup": 0.2, "drop_path": 0.3},
-                "network": {"channels": 2, "layers": 2, "drop_rate": 0.2},
+                "network": {"channels": 2, "layers": 3, "drop_rate": 0.2},
                 "run": {"root": str(root), "name": "run"},
             }
             found = run_retrain(from_mapping(RetrainConfig, values), genotype=genotype, until=until)
@@ -389,7 +389,7 @@ def test_torchrun_restarts_after_a_kill(tmp_path: Path, whole: tuple[Path, Any],
     """The command itself: rank 1 gets SIGKILL amid the search, and `--max-restarts 1` brings it to the same end."""
     overrides = [
         "epochs=2", "batch_size=10", "data.limit=72", "checkpoint.every_steps=1", "log.every=1", "log.progress=false",
-        "log.tensorboard=false", "space.args.nodes=2", "network.channels=2", "network.layers=2", "device=cpu",
+        "log.tensorboard=false", "space.args.nodes=2", "network.channels=2", "network.layers=3", "device=cpu",
         f"run.root={tmp_path}", "run.name=run",
     ]  # fmt: skip
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     "checkpoint": {"every_steps": 1},
     "log": {"every": 1, "progress": False, "tensorboard": False},
 }
-SIZES = {"darts": {"channels": 2, "layers": 2}, "nasbench201": {"channels": 2, "cells_per_stage": 1}}
+SIZES = {"darts": {"channels": 2, "layers": 3}, "nasbench201": {"channels": 2, "cells_per_stage": 1}}
 # One operation of each kind: nothing, the input, fused with weights and norms, fused and dilated, pooling.
 OPERATIONS = ["none", "skip_connect", "sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3"]
 # One node: 2 edges a cell in place of 14.

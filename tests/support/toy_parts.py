@@ -221,14 +221,16 @@ class ToySelector(Selector, _Noted):
         self.note()
         (table, *_) = look.net.space.tables
         row = int(self.row)
-        scores = []
-        for column in range(table.shape[1]):
+        scores = {}
+        for column in range(1, table.shape[1]):  # without none: a node of DARTS cannot keep it
+            if not look.net.masks()[table.name][row][column]:
+                continue
             mask = [list(runs) for runs in look.net.masks()[table.name]]
             mask[row] = [o == column for o in range(table.shape[1])]
             gate = tuple(tuple(runs) for runs in mask)
-            scores.append(look.measure(look.net.mixture(gates={table.name: gate}))["loss"])
+            scores[column] = look.measure(look.net.mixture(gates={table.name: gate}))["loss"]
         self.row += 1
-        best = FixEdge(table.name, row, scores.index(min(scores)))
+        best = FixEdge(table.name, row, min(scores, key=lambda column: scores[column]))
         return (best, Done()) if row == 1 else (best,)
 
 
@@ -247,6 +249,6 @@ class ToySchedule(Schedule, _Noted):
 
     def phases(self, config: SearchConfig) -> tuple[Phase, ...]:
         self.note()
-        deeper = Phase(1, network={"layers": 3}, keep=3, starts_from=self.starts_from)  # type: ignore[arg-type]
+        deeper = Phase(1, network={"layers": 4}, keep=3, starts_from=self.starts_from)  # type: ignore[arg-type]
         selection = Phase(3, learns=frozenset({"weights", "selection"}))
         return (Phase(1), deeper, selection) if self.select else (Phase(1), deeper)

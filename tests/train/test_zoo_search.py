@@ -48,6 +48,6 @@ def test_a_search_of_two_epochs(name: str, tmp_path: Path, capsys: pytest.Captur
     assert genotype.space == name and genotype.origin["epochs"] == 2
     space_of(genotype).validate(genotype)
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    entropies = [line["alpha/entropy"] for line in epochs if "alpha/entropy" in line]
+    entropies = [line["alpha/mean_entropy"] for line in epochs if "alpha/mean_entropy" in line]
     assert len(entropies) == 2 and min(entropies) > 0
     assert "supernet retrain" in capsys.readouterr().out

@@ -149,6 +149,11 @@ class CellSpace(Space):
         self.validate(genotype)
         return {kind: self._graph(self._chosen(kind, genotype.decisions)) for kind in self.kinds}
 
+    def dead(self, genotype: Genotype) -> str:
+        """Names the cells that have no path from an input to their output; "" where each has one."""
+        kinds = [kind for kind, graph in self.graphs(genotype).items() if not graph.alive]
+        return f"cell {' and '.join(map(repr, kinds))} has no path from its input to its output" if kinds else ""
+
     def _graph(self, chosen: Sequence[tuple[Edge, str]]) -> CellGraph:
         nodes = tuple(tuple(Term(op, edge.source) for edge, op in chosen if edge.target == i) for i in self.targets)
         return CellGraph(self.inputs, nodes, self.concat)
