@@ -42,6 +42,7 @@ class RunFolder:
             parent = run.path.parent
             beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
             raise SupernetError(unknown(f"run folder in {parent}:", run.path.name, beside, most=6))
+        files.refuse_links(run.path)
         return run
 
     @classmethod
@@ -60,6 +61,7 @@ class RunFolder:
         try:
             if config.run.fresh:
                 run._move_aside()
+            files.refuse_links(run.path)
             run._make(lock)
             files.sync_folder(run.path.parent)
             files.sweep(run.path)
@@ -227,7 +229,9 @@ def as_begun(config: S, stage: str, label: str | None = None, *, prefix: str = "
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(files.read_text(path, files.MOST_RECORD, links=False))
+    except SupernetError:
+        raise
     except ValueError as error:
         raise SupernetError(f"{path} is damaged ({error}); run.fresh=true moves the run aside") from None
     if not isinstance(value, dict):

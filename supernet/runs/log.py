@@ -48,7 +48,8 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
         _cut(path, resume_step)
-        self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        handle = files.open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._rows = open(handle, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
         self._board = self._open_board(resume_step) if config.tensorboard else None
 
     def scalars(
