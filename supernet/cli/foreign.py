@@ -9,13 +9,15 @@ a name, not a path to elsewhere.
 
 import copy
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -28,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import SupernetError, short
 from ..files import read_text
 
-__all__ = ["TRUST", "Loader"]
+__all__ = ["TRUST", "Loader", "loading"]
 
 TRUST = "--trust"
 COMMON = "common"  # what all stages share; a stage that is not the package's own has no more
@@ -79,6 +81,18 @@ class Loader(ConfigLoaderImpl):
             composed = plain.load_configuration(name, lines, RunMode.RUN, validate_sweep_overrides=False)
             self._own[typed] = _part(composed)
         return self._own[typed]
+
+
+@contextmanager
+def loading(stage: str, *, trusted: bool) -> Iterator[None]:
+    """Inside, Hydra's own main composes by `Loader`, for the run itself and for each job of a sweep."""
+    names = vars(hydra_main)
+    before = names["ConfigLoaderImpl"]
+    names["ConfigLoaderImpl"] = partial(Loader, stage=stage, trusted=trusted)
+    try:
+        yield
+    finally:
+        names["ConfigLoaderImpl"] = before
 
 
 class _Repository(ConfigRepository):

@@ -10,12 +10,9 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import hydra
-from hydra._internal import hydra as hydra_module
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode, TaskFunction
@@ -26,7 +23,7 @@ from ..errors import SupernetError
 from ..files import slug
 from ..stages import AnyStage
 from .exit_codes import guarded, one_line
-from .foreign import Loader
+from .foreign import loading
 from .run_stage import perform, prepare
 from .settings import CONF, register, settings
 from .validate import check, trusts, without_trust
@@ -48,11 +45,10 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     main = hydra.main(version_base="1.3", config_path=CONF, config_name=stage.name)(_task(stage))
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [f"supernet-{stage.name}", *without_trust(argv)]
-    # Hydra's main makes its loader by this name; ours keeps foreign files from Hydra's part in each job of a sweep.
-    hydra_module.ConfigLoaderImpl = partial(Loader, stage=stage.name, trusted=trusts(argv))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's main then raises what went wrong instead of printing its own text
     try:
-        main()
+        with loading(stage.name, trusted=trusts(argv)):
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         raise SupernetError(one_line(error)) from None
     except (ValueError, KeyError) as error:
@@ -60,7 +56,7 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
             raise
         raise SupernetError(f"Hydra cannot show this: {one_line(error)}") from None  # such as `-sc` without a command
     finally:
-        sys.argv, hydra_module.ConfigLoaderImpl = before, ConfigLoaderImpl
+        sys.argv = before
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full

@@ -140,11 +140,12 @@ def _check_open(override: Override) -> None:
 def _check_allow(composed: DictConfig, parsed: Sequence[Override]) -> None:
     """Which code may be imported (`space.allow`, `allow`) is typed; a YAML file that is not trusted cannot say it."""
     for key in ALLOW:
-        typed = any(o.key_or_group == key or (isinstance(o.value(), dict) and key.startswith(o.key_or_group)) for o in parsed)
+        group = key.partition(".")[0]
+        typed = any(o.key_or_group == key or (o.key_or_group == group and isinstance(o.value(), dict)) for o in parsed)
         if not typed and (value := OmegaConf.select(composed, key, throw_on_missing=False)):
             raise SupernetError(
-                f"a YAML file sets {key}={str(value)[:80]}, which lets a space file import code; type it on the command "
-                f"line, or add {TRUST} if you know who wrote the file"
+                f"a YAML file sets {key}={str(value)[:80]}, which lets a space file import code; type it on the "
+                f"command line, or add {TRUST} if you know who wrote the file"
             )
 
 

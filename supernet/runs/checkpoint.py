@@ -46,8 +46,8 @@ class Checkpoints:
     ) -> None:
         """`config` is the hash of the run's configuration: it is noted down, and a checkpoint with another is refused.
 
-        `at` is called with each of POINTS as a save reaches it, from whichever thread writes. Raises SupernetError where
-        the folder is a link or has one in it: nothing is read, written or removed elsewhere.
+        `at` is called with each of POINTS as a save reaches it, from whichever thread writes. Raises SupernetError
+        where the folder is a link or has one in it: nothing is read, written or removed elsewhere.
         """
         files.refuse_links(folder, itself=True)
         if keep < 2:

@@ -14,6 +14,8 @@ from ..errors import SupernetError, unknown
 from ..files import JSON
 from ..version import versions
 from .identity import RunSettings, differences, editions_of, identity
+from .lock import HELD as LOCK_HELD
+from .lock import NAME as LOCK
 from .lock import RunLock
 from .names import run_path
 
@@ -162,11 +164,20 @@ class RunFolder:
     def _move_aside(self) -> None:
         if not self.path.exists() and not self.path.is_symlink():
             return
+        if self.path.is_dir() and not self._is_run():
+            raise SupernetError(
+                f"{self.path} is no run folder, and run.fresh does not move it; choose another run.name"
+            )
         if self.path.is_dir():  # not from under a process that works on it
             with self._lock:
                 self._rename()
         else:
             self._rename()
+
+    def _is_run(self) -> bool:
+        """Whether the folder is one that `open` made, or may have begun to make when it was killed."""
+        held = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")}
+        return "config.json" in held or held <= {LOCK, LOCK_HELD}
 
     def _rename(self) -> None:
         number = 1
