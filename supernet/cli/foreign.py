@@ -111,8 +111,8 @@ class _Repository(ConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if not _is_name(config_path):
-            group, _, option = config_path.partition("/")
-            what = f"{group}={option}" if option else config_path
+            group, slash, option = config_path.partition("/")
+            what = f"{group}={option}" if slash and _is_name(group) else config_path
             raise SupernetError(
                 f"{short(what, 80)!r} is a path; an option is a name, such as data=my for data/my.yaml in a folder "
                 "that --config-dir names"
