@@ -20,6 +20,7 @@ __all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "se
 
 FILE = "manifest.json"
 SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
 
 
@@ -98,7 +99,7 @@ def verify(folder: Path, digest: str | None = None) -> Manifest:
     manifest = read(folder, digest)
     for name, entry in manifest["files"].items():
         path = folder / name
-        if path.parent != folder or os.path.basename(name) != name:
+        if not _FILE_NAME.fullmatch(name):
             raise Damaged(f"{folder / FILE} names the file {name[:80]!r}, which lies elsewhere")
         try:
             with open(open_plain(path, links=False), "rb") as file:

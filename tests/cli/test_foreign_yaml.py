@@ -110,7 +110,15 @@ def given(tmp_path: Path) -> Callable[..., Checked]:
     return checked
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+SHORT = (
+    "environment", "a log stream", "hydra's own group", "in place of Hydra's", "by half a package", "a search path",
+    "by a package of another file", "the environment read within", "code to import", "a path", "aliases",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attack", [one if one in SHORT else pytest.param(one, marks=pytest.mark.long) for one in ATTACKS]
+)
 def test_an_attack_is_one_line(attack: str, given: Callable[..., Checked]) -> None:
     name, content, word = ATTACKS[attack]
     with pytest.raises(SupernetError) as caught:
@@ -121,7 +129,7 @@ def test_an_attack_is_one_line(attack: str, given: Callable[..., Checked]) -> No
 
 
 def test_a_folder_of_the_search_path_is_as_foreign(given: Callable[..., Checked]) -> None:
-    for attack in ("environment", "by package", "the environment read", "code to import"):
+    for attack in ("by package", "the environment read"):
         name, content, word = ATTACKS[attack]
         with pytest.raises(SupernetError, match="--trust"):
             given(name, content, word, by="hydra.searchpath=[theirs]")
@@ -153,13 +161,13 @@ def test_what_a_file_is_for(given: Callable[..., Checked]) -> None:
     text = GLOBAL + "defaults: [override /data: mine]\nseed: 3\nepochs: ${seed}\n"
     text += "run: {name: 'a-${hydra:job.name}', root: '${now:%Y}'}"
     given("data/mine.yaml", "name: digits\nlimit: 64\nkwargs: {}")
-    for by in ("-cd=theirs", "hydra.searchpath=[theirs]", "hydra.searchpath=[file://theirs]"):
+    for by in ("-cd=theirs", "hydra.searchpath=[file://theirs]"):
         (config,) = given("experiment/x.yaml", text, "experiment=x", by=by).configs
         assert (config.seed, config.epochs, config.run.name, config.data.limit) == (3, 3, "a-search", 64)
         assert len(config.run.root) == 4
 
 
-@pytest.mark.parametrize("word", ["--trust", "--tr"])
+@pytest.mark.parametrize("word", ["--trust", pytest.param("--tr", marks=pytest.mark.long)])
 def test_files_that_are_named_as_trusted(
     word: str, given: Callable[..., Checked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,15 +192,38 @@ def test_what_is_typed_stays_possible(given: Callable[..., Checked]) -> None:
     assert [one.seed for one in check(STAGES["search"], line).configs] == [0, 1]
 
 
-def test_hydra_itself_refuses_what_only_one_job_of_a_sweep_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The check composes each value once, not each pair: the file of the last pair is met in Hydra's own main."""
-    ran: list[tuple[int, str | None]] = []
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str | None]]:
+    """The seed of each run that is performed, and the compiler that its environment names."""
+    runs: list[tuple[int, str | None]] = []
     monkeypatch.setattr(
-        program_module, "perform", lambda stage, config: ran.append((config.seed, os.environ.get("CXX")))
+        program_module, "perform", lambda stage, config: runs.append((config.seed, os.environ.get("CXX")))
     )
     monkeypatch.delenv("CXX", raising=False)
+    return runs
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_hydra_s_own_main_refuses_too(
+    sweep: list[str],
+    tmp_path: Path,
+    ran: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the check before it has missed."""
+    monkeypatch.setattr(program_module, "check", lambda *_: Checked((), runs=True))
+    write(tmp_path / "theirs/data/y.yaml", "env_set: {CXX: ./evil}")
+    write(tmp_path / "theirs/experiment/x.yaml", GLOBAL + "defaults: [/data@hydra.job: y]")
+    assert main(["search", "-cd=theirs", *sweep, "experiment=x", "run.root=runs"]) == 2
+    assert ran == [] and "hydra.job.env_set.CXX=./evil" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_what_only_one_job_of_a_sweep_loads(
+    tmp_path: Path, ran: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check composes each value once, not each pair: the file of the last pair is met in Hydra's own main."""
     for seed in (1, 2):
         write(tmp_path / f"theirs/experiment/e{seed}.yaml", f"{GLOBAL}seed: {seed}")
         for data in ("y", "z"):
