@@ -20,6 +20,7 @@ from ..space.space import Space
 
 __all__ = ["MOST_WEIGHTS", "bounded", "sized_by_files"]
 
+_MAKERS = (torch.empty, torch.zeros, torch.ones)
 MOST_WEIGHTS = 500_000_000  # 2 GB in float32; the largest network of the registered spaces has about 54 million
 
 
@@ -51,7 +52,7 @@ class _Counting(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        if func is torch.empty and isinstance(made, Tensor):
+        if func in _MAKERS and isinstance(made, Tensor):
             self.weights += made.numel()
             if self.weights > MOST_WEIGHTS:
                 raise SupernetError(
