@@ -23,6 +23,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +35,7 @@ __all__ = ["TRUST", "Loader", "loading"]
 
 TRUST = "--trust"
 COMMON = "common"  # what all stages share; a stage that is not the package's own has no more
+ALLOW = ("allow", "space.allow")  # settings that let code be imported
 MOST_BYTES = 1_000_000
 MOST_VALUES = 20_000  # keys and values of a file, with what its aliases repeat
 _Parser = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # used for its events only
@@ -68,6 +70,9 @@ class Loader(ConfigLoaderImpl):
             own = self._without_files(tuple(composed.hydra.overrides.hydra))
             if difference := next(_differences(here, own, "hydra"), None):
                 raise _untrusted(f"a YAML file sets {difference}")
+            _check_allow(composed)
+        if run_mode == RunMode.MULTIRUN:
+            _check_list(Path(str(OmegaConf.select(composed, "hydra.sweep.dir")), "multirun.yaml"))
         return composed
 
     def _without_files(self, typed: tuple[str, ...]) -> object:
@@ -166,6 +171,27 @@ def _check_data(content: object, config_path: str, path: Path) -> None:
                 f"{path} has the interpolation {short(text, 60)!r}, which may read the environment; {TRUST} allows it, "
                 "if you know who wrote the file"
             )
+
+
+def _check_allow(composed: DictConfig) -> None:
+    """Raises SupernetError where a file says which code may be imported; that is typed."""
+    named = {key: value for key in ALLOW if (value := OmegaConf.select(composed, key, throw_on_missing=False))}
+    if not named:
+        return
+    typed = OverridesParser.create().parse_overrides(list(composed.hydra.overrides.task))
+    groups = [o.key_or_group for o in typed if isinstance(o.value(), dict)]
+    for key, value in named.items():
+        if key not in [o.key_or_group for o in typed] and key.partition(".")[0] not in groups:
+            raise SupernetError(
+                f"a YAML file sets {key}={short(str(value), 80)}, which lets a space file import code; type it on the "
+                f"command line, or add {TRUST} if you know who wrote the file"
+            )
+
+
+def _check_list(path: Path) -> None:
+    """Raises SupernetError where Hydra would write the list of a sweep's settings through a link."""
+    if path.is_symlink():
+        raise SupernetError(f"{path} is a link, and a sweep would write what is behind it; remove it")
 
 
 def _untrusted(what: str) -> SupernetError:

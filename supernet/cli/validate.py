@@ -30,7 +30,6 @@ MOST_RUNS = 1000  # of one sweep
 OPEN = ("hydra.mode", "hydra.searchpath", "hydra.verbose")
 OPEN_BELOW = ("hydra.launcher.", "hydra.sweeper.")
 OPEN_GROUPS = ("hydra/launcher", "hydra/sweeper")
-ALLOW = ("allow", "space.allow")  # settings that let code be imported
 TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "logging.")  # where classes in Hydra's part may come from
 
 
@@ -70,8 +69,6 @@ def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
         composed = [compose(loader, name, line) for line in lines]
         for one in composed:
             _check_hydra(one)
-            if not args.trust:
-                _check_allow(one, parsed)
         configs = tuple(settings(stage, one) for one in composed)
     return Checked(configs, runs=not (args.help or args.cfg or args.info))
 
@@ -135,18 +132,6 @@ def _check_open(override: Override) -> None:
         paths = [(str(v), str(v).removeprefix("file://")) for v in folders]
         if strange := [text for text, path in paths if "://" in path or not os.path.isdir(path)]:
             raise SupernetError(f"hydra.searchpath={strange[0][:200]!r} is no folder; give [FOLDER] or [file://FOLDER]")
-
-
-def _check_allow(composed: DictConfig, parsed: Sequence[Override]) -> None:
-    """Which code may be imported (`space.allow`, `allow`) is typed; a YAML file that is not trusted cannot say it."""
-    for key in ALLOW:
-        group = key.partition(".")[0]
-        typed = any(o.key_or_group == key or (o.key_or_group == group and isinstance(o.value(), dict)) for o in parsed)
-        if not typed and (value := OmegaConf.select(composed, key, throw_on_missing=False)):
-            raise SupernetError(
-                f"a YAML file sets {key}={str(value)[:80]}, which lets a space file import code; type it on the "
-                f"command line, or add {TRUST} if you know who wrote the file"
-            )
 
 
 def _check_hydra(composed: DictConfig) -> None:

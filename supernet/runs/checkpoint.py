@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -179,7 +180,10 @@ class Checkpoints:
         if None not in (self.config, sealed["config"]) and self.config != sealed["config"]:
             raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
         try:
+            _check_unpacked(path / STATE)
             return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
+        except SupernetError:
+            raise
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
             versions = f"written with torch {sealed['versions']['torch']}, this is {torch.__version__}"
             raise SupernetError(
@@ -263,6 +267,14 @@ class Checkpoints:
                 shutil.rmtree(gone)
             except OSError as error:  # a folder that cannot be removed costs room; it must not end the run
                 _log.warning("could not remove the old checkpoint %s: %s", path, error)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises SupernetError where reading would take more memory than the file has bytes: torch packs nothing."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise SupernetError(f"{path} unpacks to {unpacked:,} bytes, more than it has; torch does not write such files")
 
 
 def _take_place(aside: Path, target: Path) -> None:

@@ -219,6 +219,17 @@ def test_hydra_s_own_main_refuses_too(
     assert ran == [] and "hydra.job.env_set.CXX=./evil" in capsys.readouterr().err
 
 
+def test_a_sweep_writes_its_list_through_no_link(
+    tmp_path: Path, ran: list[object], capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "mine", "mine")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "multirun.yaml").symlink_to(tmp_path / "mine")
+    assert main(["search", "-m", "seed=0", "run.root=runs"]) == 2
+    assert ran == [] and "multirun.yaml is a link" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.mark.long
 def test_what_only_one_job_of_a_sweep_loads(
     tmp_path: Path, ran: list[object], capsys: pytest.CaptureFixture[str]
@@ -235,5 +246,9 @@ def test_what_only_one_job_of_a_sweep_loads(
     assert main(sweep) == 2
     assert capsys.readouterr().err.count("sets Hydra's own part") == 1
     assert ran == []  # Hydra composes all jobs before the first
+    write(tmp_path / "theirs/pair/e2_z.yaml", GLOBAL + "space: {allow: [os]}")
+    assert main(sweep) == 2
+    assert ran == [] and "a YAML file sets space.allow=['os']" in capsys.readouterr().err
+    write(tmp_path / "theirs/pair/e2_z.yaml", GLOBAL + ENV)
     assert main(["search", "--trust", *sweep[1:]]) == 0
     assert ran == [(1, None), (1, None), (2, None), (2, "./evil")]

@@ -11,6 +11,7 @@ import yaml
 
 from supernet.cli.settings import register
 from supernet.cli.validate import check
+from supernet.errors import SupernetError
 from supernet.stages import STAGES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "clusters"
@@ -64,6 +65,9 @@ def test_the_joblib_example_composes() -> None:
     checked = check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "--trust", "+cluster=joblib", "seed=0,1"])
     assert checked.runs
     assert [config.seed for config in checked.configs] == [0, 1]
+    with pytest.raises(SupernetError, match="--trust"):
+        check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1"])
+    assert check(STAGES["search"], ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0"]).runs
 
 
 @pytest.mark.long

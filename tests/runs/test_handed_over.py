@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from supernet import files
 from supernet.config import LogConfig, RunConfig, SearchConfig
@@ -16,7 +18,7 @@ from supernet.runs.checkpoint import Checkpoints
 from supernet.runs.folder import RunFolder
 from supernet.runs.lock import RunLock
 from supernet.runs.log import RunLog
-from supernet.runs.manifest import FILE, Damaged, verify
+from supernet.runs.manifest import FILE, Damaged, seal, verify
 from supernet.space.lookup import find_genotype
 from supernet.train.trained import trained_network
 
@@ -221,3 +223,22 @@ def test_a_record_of_another_size_takes_no_memory(argument: str, tmp_path: Path)
     with pytest.raises(SupernetError, match=r"result\.json describes another network than the best checkpoint is of"):
         trained_network(run)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_has(tmp_path: Path) -> None:
+    """Packed zeros: 16 MB in some kilobytes, and the same with every digest as it should be."""
+    plain, folder = tmp_path / "plain", tmp_path / "checkpoints"
+    torch.save({"a": torch.zeros(4_000_000)}, plain)
+    with zipfile.ZipFile(plain) as whole, zipfile.ZipFile(tmp_path / "state.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in whole.infolist():
+            packed.writestr(entry.filename, whole.read(entry))
+    data = (tmp_path / "state.pt").read_bytes()
+    assert len(data) < 100_000
+    aside = folder / "aside"
+    aside.mkdir(parents=True)
+    (aside / "state.pt").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    name = seal(aside, {"state.pt": (len(data), digest)}, step=1, best=True, config=None, versions={"torch": "2"})
+    aside.rename(folder / f"step-00000001-{name}")
+    with pytest.raises(SupernetError, match="unpacks to 16,0"):
+        Checkpoints(folder).latest()
