@@ -10,7 +10,7 @@ a name, not a path to elsewhere.
 import copy
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -41,9 +42,12 @@ MOST_VALUES = 20_000  # keys and values of a file, with what its aliases repeat
 _Parser = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # used for its events only
 # An interpolation reads another setting, or a resolver that tells nothing of the machine.
 _HARMLESS = re.compile(r"\$\{(?:[\w.\[\]-]*\}|(?:hydra|now|oc\.select|python_version):)")
-# Of Hydra's part, what the command line alone sets or Hydra itself fills in.
-_FILLED_IN = ("mode", "overrides", "runtime", "searchpath")
-_FILLED_IN_OF_JOB = ("config_name", "id", "num", "override_dirname")
+# What may differ in Hydra's part: whatever a file says there, Hydra writes over it, or refuses it (searchpath).
+_FILLED_IN = {
+    "hydra": ("overrides", "searchpath"),
+    "hydra.job": ("config_name", "override_dirname"),
+    "hydra.runtime": ("choices", "config_sources"),
+}
 
 
 class Loader(ConfigLoaderImpl):
@@ -66,11 +70,12 @@ class Loader(ConfigLoaderImpl):
         """As Hydra's; raises SupernetError where a file that is not trusted has changed Hydra's part."""
         composed = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         if not self.trusted and any(source.schema == "file" for source in composed.hydra.runtime.config_sources):
-            here = _part(composed)
-            own = self._without_files(tuple(composed.hydra.overrides.hydra))
-            if difference := next(_differences(here, own, "hydra"), None):
+            typed = OverridesParser.create().parse_overrides(overrides)
+            _check_overrides(composed, typed)
+            own = self._without_files(tuple(str(o.input_line) for o in typed if o.is_hydra_override()))
+            if difference := next(_differences(_part(composed), own, "hydra"), None):
                 raise _untrusted(f"a YAML file sets {difference}")
-            _check_allow(composed)
+            _check_allow(composed, typed)
         if run_mode == RunMode.MULTIRUN:
             _check_list(Path(str(OmegaConf.select(composed, "hydra.sweep.dir")), "multirun.yaml"))
         return composed
@@ -173,12 +178,19 @@ def _check_data(content: object, config_path: str, path: Path) -> None:
             )
 
 
-def _check_allow(composed: DictConfig) -> None:
+def _check_overrides(composed: DictConfig, typed: Sequence[Override]) -> None:
+    """Raises SupernetError where more is in Hydra's list of what was typed, which each job of a sweep begins with."""
+    for name in ("hydra", "task"):
+        lines = [o.input_line for o in typed if o.is_hydra_override() == (name == "hydra")]
+        if list(composed.hydra.overrides[name]) != lines:
+            raise _untrusted(f"a YAML file sets hydra.overrides.{name}")
+
+
+def _check_allow(composed: DictConfig, typed: Sequence[Override]) -> None:
     """Raises SupernetError where a file says which code may be imported; that is typed."""
     named = {key: value for key in ALLOW if (value := OmegaConf.select(composed, key, throw_on_missing=False))}
     if not named:
         return
-    typed = OverridesParser.create().parse_overrides(list(composed.hydra.overrides.task))
     groups = [o.key_or_group for o in typed if isinstance(o.value(), dict)]
     for key, value in named.items():
         if key not in [o.key_or_group for o in typed] and key.partition(".")[0] not in groups:
@@ -232,18 +244,19 @@ def _check_size(text: str, path: Path) -> None:
 
 
 def _part(composed: DictConfig) -> dict[str, Any]:
-    """Hydra's part as plain values, without what is filled in from the command line."""
+    """Hydra's part as plain values."""
     part = OmegaConf.to_container(composed.hydra, resolve=False)
-    assert isinstance(part, dict) and isinstance(part["job"], dict)
-    own = {str(key): value for key, value in part.items() if key not in _FILLED_IN}
-    own["job"] = {str(key): value for key, value in part["job"].items() if key not in _FILLED_IN_OF_JOB}
-    return own
+    assert isinstance(part, dict)
+    return {str(key): value for key, value in part.items()}
 
 
 def _differences(here: object, own: object, where: str) -> Iterator[str]:
     """`key=value` of what differs, the first below `where` first."""
     if isinstance(here, dict) and isinstance(own, dict):
+        filled_in = _FILLED_IN.get(where, ())
         for key in [*here, *(key for key in own if key not in here)]:
+            if key in filled_in:
+                continue
             yield from _differences(here.get(key), own.get(key), f"{where}.{key}")
     elif here != own:
         yield f"{where}={short(str(here), 80)}"

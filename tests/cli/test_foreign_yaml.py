@@ -58,6 +58,10 @@ ATTACKS = {
         GLOBAL + "defaults: [/data@a._global_.hydra.job: y]",
         "experiment=x",
     ),
+    "what was typed": ("data/x.yaml", "# @package hydra.overrides\ntask: ['space.allow=[os]']", "data=x"),
+    "what was typed of Hydra's": ("data/x.yaml", "# @package hydra.overrides\nhydra: [hydra.verbose=true]", "data=x"),
+    "a sweep": ("data/x.yaml", "# @package hydra\nmode: MULTIRUN", "data=x"),
+    "a job's number": ("data/x.yaml", "# @package hydra.job\nnum: 3", "data=x"),
     "a launcher": ("cluster/x.yaml", GLOBAL + "hydra: {launcher: {n_jobs: 2}}", "+cluster=x"),
     "an interpolated launcher": (
         "experiment/x.yaml",
@@ -113,6 +117,7 @@ def given(tmp_path: Path) -> Callable[..., Checked]:
 SHORT = (
     "environment", "a log stream", "hydra's own group", "in place of Hydra's", "by half a package", "a search path",
     "by a package of another file", "the environment read within", "code to import", "a path", "aliases",
+    "what was typed of Hydra's",
 )  # fmt: skip
 
 
