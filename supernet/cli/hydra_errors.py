@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import SupernetError, nearest, unknown
 from ..files import is_yaml
 from .exit_codes import one_line
+from .foreign import Loader
 from .settings import compose
 
 __all__ = ["explained"]
@@ -22,7 +22,7 @@ FREE = ("network", "space.args", "data.kwargs")  # groups whose keys belong to t
 
 
 @contextmanager
-def explained(stage: str, loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> Iterator[None]:
+def explained(stage: str, loader: Loader, name: str, overrides: Sequence[str]) -> Iterator[None]:
     """Turns what composing raises into SupernetError; other exceptions are errors of ours and pass."""
     try:
         yield
@@ -57,7 +57,7 @@ def _syntax(override: str) -> str:
     )
 
 
-def _missing(loader: ConfigLoaderImpl, error: MissingConfigException) -> str:
+def _missing(loader: Loader, error: MissingConfigException) -> str:
     file = error.missing_cfg_file or ""
     if file.startswith("space/") and is_yaml(file):
         file = _short(file.removeprefix("space/"))
@@ -71,9 +71,7 @@ def _missing(loader: ConfigLoaderImpl, error: MissingConfigException) -> str:
     return unknown(f"option of {group}:", option, options)
 
 
-def _composition(
-    stage: str, loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], error: BaseException
-) -> str:
+def _composition(stage: str, loader: Loader, name: str, overrides: Sequence[str], error: BaseException) -> str:
     text = str(error)
     if match := re.match(r"Could not (?:override|delete from config\.) '([^']*)'", text):
         inside = str(getattr(error.__cause__, "full_key", None) or "")  # of `data={nme: x}` it is the key data.nme
@@ -102,7 +100,7 @@ def _composition(
     return one_line(text, 400)
 
 
-def _unknown_key(stage: str, loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], key: str) -> str:
+def _unknown_key(stage: str, loader: Loader, name: str, overrides: Sequence[str], key: str) -> str:
     """The nearest setting is sought among those that the other overrides give, because parts bring their own."""
     others = [line for line in overrides if line.lstrip("+~").partition("=")[0].partition("@")[0] != key]
     values: dict[str, object] = {}
@@ -158,7 +156,7 @@ def _keys(values: Mapping[str, object], where: str = "") -> Iterator[str]:
             yield from _keys(value, name)
 
 
-def _groups(loader: ConfigLoaderImpl) -> list[str]:
+def _groups(loader: Loader) -> list[str]:
     return [group for group in loader.list_groups("") if group != "hydra"]
 
 

@@ -23,9 +23,10 @@ from ..errors import SupernetError
 from ..files import slug
 from ..stages import AnyStage
 from .exit_codes import guarded, one_line
+from .foreign import loading
 from .run_stage import perform, prepare
 from .settings import CONF, register, settings
-from .validate import check
+from .validate import check, trusts, without_trust
 
 __all__ = ["child_name", "run_program"]
 
@@ -43,10 +44,11 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
             prepare(stage, config)
     main = hydra.main(version_base="1.3", config_path=CONF, config_name=stage.name)(_task(stage))
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"supernet-{stage.name}", *argv]
+    sys.argv = [f"supernet-{stage.name}", *without_trust(argv)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's main then raises what went wrong instead of printing its own text
     try:
-        main()
+        with loading(stage.name, trusted=trusts(argv)):
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         raise SupernetError(one_line(error)) from None
     except (ValueError, KeyError) as error:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
@@ -25,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..config import from_mapping
 from ..errors import SupernetError
 from ..stages import STAGES, Stage
+from .foreign import Loader
 
 __all__ = ["CONF", "compose", "loader_for", "register", "settings"]
 
@@ -44,8 +44,11 @@ def register() -> None:
             ConfigStore.instance().store(f"{name}_schema", dataclasses.asdict(stage.config()), provider="supernet")
 
 
-def loader_for(config_dir: str | None = None) -> ConfigLoaderImpl:
-    """Hydra's loader with the search path that `hydra.main` will have; `config_dir` adds the user's own folder."""
+def loader_for(stage: str, config_dir: str | None = None, *, trusted: bool = False) -> Loader:
+    """The loader of a stage with the search path that `hydra.main` will have; `config_dir` adds the user's own folder.
+
+    Only where that is `trusted` its files may set Hydra's part.
+    """
     path = create_config_search_path(CONF)
     if config_dir is not None:
         folder = os.path.abspath(config_dir)
@@ -54,10 +57,10 @@ def loader_for(config_dir: str | None = None) -> ConfigLoaderImpl:
                 f"--config-dir {config_dir!r} is no folder; give one that holds groups such as data/my.yaml"
             )
         path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(path)
+    return Loader(path, stage=stage, trusted=trusted)
 
 
-def compose(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str]) -> DictConfig:
+def compose(loader: Loader, name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed configuration of one run, with Hydra's own part; raises Hydra's and OmegaConf's errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*is not available", category=UserWarning)

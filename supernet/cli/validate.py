@@ -1,8 +1,8 @@
 """The command line is read and composed once before Hydra runs, so that every mistake in it is one line.
 
 A configuration is data: nothing that is named in one is imported or called. So of Hydra's own settings, which may name
-classes, log handlers and callbacks, only those listed here are open, and what a user's own YAML files (`--config-dir`)
-add to them is checked too.
+classes, log handlers and callbacks, only those listed here are open. A user's own YAML files (`--config-dir`) set none
+of them (`foreign.py`), unless they are trusted, and then name no class that is not Hydra's.
 """
 
 import argparse
@@ -19,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SupernetError, unknown
 from ..stages import AnyStage
+from .foreign import TRUST
 from .hydra_errors import explained
 from .settings import compose, loader_for, settings
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "check", "trusts", "without_trust"]
 
 LONGEST = 4000  # characters of one override; Hydra's parser takes seconds for a hundred thousand
 MOST_RUNS = 1000  # of one sweep
@@ -40,6 +41,16 @@ class Checked:
     runs: bool  # False: it only shows something (--help, --cfg, --info, tab completion)
 
 
+def trusts(argv: Sequence[str]) -> bool:
+    """Whether the user's own YAML files may set Hydra's part."""
+    return any(_is_trust(word) for word in argv)
+
+
+def without_trust(argv: Sequence[str]) -> list[str]:
+    """`argv` as Hydra knows it."""
+    return [word for word in argv if not _is_trust(word)]
+
+
 def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
     """Composes what `argv` asks for; raises SupernetError with one line for any mistake."""
     args = _arguments(stage.name, argv)
@@ -47,7 +58,8 @@ def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
         return Checked((), runs=False)
     for line in args.overrides:
         _check_text(line)
-    loader, name = loader_for(args.config_dir), args.config_name or stage.name
+    loader = loader_for(stage.name, args.config_dir, trusted=args.trust)
+    name = args.config_name or stage.name
     with explained(stage.name, loader, name, args.overrides):
         parsed = OverridesParser.create(loader).parse_overrides(args.overrides)
         for override in parsed:
@@ -68,6 +80,7 @@ class _Parser:
         self.parser = get_args_parser()
         self.parser.prog = f"supernet {stage}"
         self.parser.error = self._error  # type: ignore[method-assign]
+        self.parser.add_argument(TRUST, action="store_true")
 
     @staticmethod
     def _error(message: str) -> NoReturn:
@@ -86,6 +99,10 @@ def _arguments(stage: str, argv: Sequence[str]) -> argparse.Namespace:
     if args.resolve and not (args.cfg or args.help):
         raise SupernetError("--resolve goes with --cfg job or --help")
     return args
+
+
+def _is_trust(word: str) -> bool:
+    return len(word) > 2 and TRUST.startswith(word)  # argparse takes the beginning of an option for it
 
 
 def _check_text(line: str) -> None:
@@ -111,12 +128,14 @@ def _check_open(override: Override) -> None:
         raise SupernetError(unknown("hydra.mode", value, ["RUN", "MULTIRUN"]))
     if key == "hydra.searchpath":
         folders = value if isinstance(value, list) else [value]
-        if strange := [str(v) for v in folders if not os.path.isdir(str(v).removeprefix("file://"))]:
+        # Any other scheme, as pkg://NAME, would import what it names.
+        paths = [(str(v), str(v).removeprefix("file://")) for v in folders]
+        if strange := [text for text, path in paths if "://" in path or not os.path.isdir(path)]:
             raise SupernetError(f"hydra.searchpath={strange[0][:200]!r} is no folder; give [FOLDER] or [file://FOLDER]")
 
 
 def _check_hydra(composed: DictConfig) -> None:
-    """What the user's own YAML files put into Hydra's part must name no class of theirs."""
+    """What is typed, or comes from trusted files, must name no class in Hydra's part but Hydra's own."""
     hydra = OmegaConf.to_container(composed.hydra, resolve=False)
     if callbacks := hydra.get("callbacks") if isinstance(hydra, dict) else None:
         raise SupernetError(f"hydra.callbacks={str(callbacks)[:80]} would run code; remove it from your YAML files")

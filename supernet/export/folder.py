@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..cost import flops
 from ..errors import SupernetError
-from ..files import put_folder, tmp_path
+from ..files import MOST_RECORD, put_folder, read_text, refuse_links, tmp_path
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
@@ -216,10 +216,22 @@ def _target(folder: str | os.PathLike[str]) -> Path:
     if not target.exists():
         return target
     held = sorted(entry.name for entry in target.iterdir()) if target.is_dir() else None
-    foreign = [name for name in held or () if name not in FILES and not PICTURE.fullmatch(name)]
-    if held is None or (held and ("genotype.json" not in held or foreign)):
-        there = "a file" if held is None else f"a folder with {', '.join(foreign) or held}"
+    if held is None or (held and not _is_export(target, held)):
+        foreign = ", ".join(name for name in held or () if name not in FILES)
+        there = "a file" if held is None else f"a folder with {foreign or held}"
         raise SupernetError(
             f"{target} is {there[:120]}, no earlier export, and is not overwritten; name another folder or move it"
         )
     return target
+
+
+def _is_export(folder: Path, held: list[str]) -> bool:
+    """Whether a folder with these entries is a whole export: all its files, no others, and its record is of them."""
+    if not {*FILES} <= {*held} or any(name not in FILES and not PICTURE.fullmatch(name) for name in held):
+        return False
+    try:
+        refuse_links(folder)
+        record = json.loads(read_text(folder / "config.json", MOST_RECORD))["model_args"]["genotype"]
+        return Genotype.from_json(json.dumps(record)) == Genotype.load(folder / "genotype.json")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # ValueError: no JSON, no genotype, a link
+        return False

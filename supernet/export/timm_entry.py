@@ -16,11 +16,12 @@ from timm.models._builder import build_model_with_cfg
 from torch import Tensor, nn
 
 from ..arguments import MOST_OF_NETWORK
-from ..errors import GenotypeError, SupernetError
+from ..errors import GenotypeError, SupernetError, unknown
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, published, space_of
 from .data_facts import Arguments
+from .stored import check_folder, check_shapes, folder_of
 
 __all__ = [
     "GenotypeLike", "as_genotype", "check_reads_images", "classifier_of", "create_cellnet", "first_conv",
@@ -87,6 +88,11 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
     `kwargs` are the arguments of the macro structure (`channels`, `num_classes`, ...) and those of timm's factory
     (`pretrained_cfg`, `features_only`, `out_indices`, ...). Raises SupernetError for unknown or impossible ones.
     """
+    folder, record = folder_of(kwargs.get("pretrained_cfg")), kwargs.get("pretrained_model_args")
+    if record is not None and str(record.get("genotype", ".json")).endswith(".json"):  # it would lead out of the folder
+        raise SupernetError(
+            "config.json names no genotype, or a file of one; exports hold theirs in model_args, as JSON"
+        )
     point = as_genotype(genotype)
     if point.space not in SPACES:
         raise SupernetError(
@@ -95,6 +101,8 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         )
 
     check_reads_images(point)
+    if record is not None:
+        _check_record(record, folder)
 
     def network(**arguments: Any) -> nn.Module:
         _bounded(arguments)
@@ -121,6 +129,22 @@ def _bounded(arguments: Arguments) -> None:
         value = arguments.get(key)
         if isinstance(value, int) and value > most:
             raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")
+
+
+def _check_record(record: Arguments, folder: Path | None) -> None:
+    """Raises SupernetError where what a config.json says of its network is none, or not that of its weights."""
+    arguments = {key: value for key, value in record.items() if key != "genotype"}
+    point = as_genotype(record["genotype"])
+    known = inspect.signature(macro_of(space_of(point)).discrete).parameters
+    if strange := [key for key in arguments if key not in known]:  # timm's own words may name other files
+        raise SupernetError(unknown("argument in model_args of config.json:", strange[0], [*known][2:]))
+    _bounded(arguments)
+    if folder is not None:
+        check_folder(folder)
+        with torch.device("meta"):
+            network = build(point, **arguments)
+        head = [f"{name}." for name in (classifier_of(network), first_conv(network)) if name]
+        check_shapes(folder, network, ("auxiliary.", *head))
 
 
 def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments) -> None:

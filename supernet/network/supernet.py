@@ -20,6 +20,7 @@ from ..errors import SupernetError
 from ..ops.channels_last import to_channels_last
 from ..space.genotype import Genotype
 from ..space.space import Space, Table
+from .bounded import bounded
 from .connector import EdgeConnector, Observer
 from .executor import make_executor
 from .macro import Body, macro_of
@@ -61,7 +62,7 @@ class Supernet(nn.Module):
             if "." in name or hasattr(nn.ParameterDict, name):
                 raise SupernetError(f"decision {name!r} has a name that torch keeps for itself; name it otherwise")
         self.space, self.arguments = space, defaults | arguments
-        with seeded(seed):
+        with seeded(seed), bounded(space):
             self.body = macro.relaxed(space, make_executor(executor), **arguments)
             self.alpha = nn.ParameterDict()
             for table in space.tables:

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -46,8 +47,10 @@ class Checkpoints:
     ) -> None:
         """`config` is the hash of the run's configuration: it is noted down, and a checkpoint with another is refused.
 
-        `at` is called with each of POINTS as a save reaches it, from whichever thread writes.
+        `at` is called with each of POINTS as a save reaches it, from whichever thread writes. Raises SupernetError
+        where the folder is a link or has one in it: nothing is read, written or removed elsewhere.
         """
+        files.refuse_links(folder, itself=True)
         if keep < 2:
             raise SupernetError(f"keep={keep} must be 2 or more: one may turn out damaged")
         self.folder = Path(folder)
@@ -177,7 +180,10 @@ class Checkpoints:
         if None not in (self.config, sealed["config"]) and self.config != sealed["config"]:
             raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
         try:
+            _check_unpacked(path / STATE)
             return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
+        except SupernetError:
+            raise
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
             versions = f"written with torch {sealed['versions']['torch']}, this is {torch.__version__}"
             raise SupernetError(
@@ -261,6 +267,14 @@ class Checkpoints:
                 shutil.rmtree(gone)
             except OSError as error:  # a folder that cannot be removed costs room; it must not end the run
                 _log.warning("could not remove the old checkpoint %s: %s", path, error)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises SupernetError where reading would take more memory than the file has bytes: torch packs nothing."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise SupernetError(f"{path} unpacks to {unpacked:,} bytes, more than it has; torch does not write such files")
 
 
 def _take_place(aside: Path, target: Path) -> None:

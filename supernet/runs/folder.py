@@ -14,6 +14,8 @@ from ..errors import SupernetError, unknown
 from ..files import JSON
 from ..version import versions
 from .identity import RunSettings, differences, editions_of, identity
+from .lock import HELD as LOCK_HELD
+from .lock import NAME as LOCK
 from .lock import RunLock
 from .names import run_path
 
@@ -42,6 +44,7 @@ class RunFolder:
             parent = run.path.parent
             beside = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
             raise SupernetError(unknown(f"run folder in {parent}:", run.path.name, beside, most=6))
+        files.refuse_links(run.path)
         return run
 
     @classmethod
@@ -66,6 +69,7 @@ class RunFolder:
         try:
             if config.run.fresh:
                 run._move_aside()
+            files.refuse_links(run.path)
             run._make(lock)
             files.sync_folder(run.path.parent)
             files.sweep(run.path)
@@ -166,11 +170,20 @@ class RunFolder:
     def _move_aside(self) -> None:
         if not self.path.exists() and not self.path.is_symlink():
             return
+        if self.path.is_dir() and not self._is_run():
+            raise SupernetError(
+                f"{self.path} is no run folder, and run.fresh does not move it; choose another run.name"
+            )
         if self.path.is_dir():  # not from under a process that works on it
             with self._lock:
                 self._rename()
         else:
             self._rename()
+
+    def _is_run(self) -> bool:
+        """Whether the folder is one that `open` made, or may have begun to make when it was killed."""
+        held = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")}
+        return "config.json" in held or held <= {LOCK, LOCK_HELD}
 
     def _rename(self) -> None:
         number = 1
@@ -233,7 +246,9 @@ def as_begun(config: S, stage: str, label: str | None = None, *, prefix: str = "
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(files.read_text(path, files.MOST_RECORD, links=False))
+    except SupernetError:
+        raise
     except ValueError as error:
         raise SupernetError(f"{path} is damaged ({error}); run.fresh=true moves the run aside") from None
     if not isinstance(value, dict):

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NotRequired, Self, TypedDict, TypeGuard
 
+from .. import files
 from ..errors import SupernetError
 
 try:
@@ -47,7 +48,7 @@ class RunLock:
         """Takes the lock, from a dead process too; raises SupernetError, naming who has it, where it is taken."""
         self._record = _me()
         while self._handle is None and not self._made:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = files.open_own(self.path, os.O_RDWR | os.O_CREAT)
             try:
                 held = _flock(handle)
                 if held and self._is(handle):  # else the folder was moved aside in between
@@ -90,13 +91,14 @@ class RunLock:
     def _is(self, handle: int) -> bool:
         """Whether the open file is still the one that the path names."""
         try:
-            return os.path.samestat(os.fstat(handle), os.stat(self.path))
+            return os.path.samestat(os.fstat(handle), os.lstat(self.path))
         except FileNotFoundError:
             return False
 
     def _make(self) -> None:
         """Makes the folder that is the lock, after that of a dead process is gone; raises SupernetError if taken."""
         lock, aside = self.folder / HELD, self.folder / f".tmp-{os.getpid()}-{time.monotonic_ns()}{HELD}"
+        files.refuse_links(lock, itself=True)
         record = _read(lock / OWNER)
         if lock.exists():
             if _alive(record):
@@ -168,9 +170,8 @@ def _me() -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(_MOST)
-    except OSError:
+        return files.read_bytes(path, _MOST, links=False)
+    except (OSError, SupernetError):
         return b""
 
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import files
 from ..config import LogConfig
@@ -51,7 +51,7 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", ARCHITECTURES):
             _cut(self.folder / name, resume_step)
-        self._rows = open(self.folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        self._rows = _appended(self.folder / "metrics.jsonl")
         self._board = self._open_board(resume_step) if config.tensorboard else None
 
     def scalars(
@@ -91,7 +91,7 @@ class RunLog:
     def record(self, step: int, values: Mapping[str, object], *, epoch: int | None = None) -> None:
         """Writes a row of architectures.jsonl: any JSON values, which two equal runs share."""
         row = {"stage": self.stage, "step": step, "epoch": epoch, **{k: files.plain(v) for k, v in values.items()}}
-        with open(self.folder / ARCHITECTURES, "a", encoding="utf-8") as rows:
+        with _appended(self.folder / ARCHITECTURES) as rows:
             rows.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
     def settings(self, settings: Mapping[str, object], metrics: Mapping[str, object] | None = None) -> None:
@@ -152,6 +152,11 @@ def read_metrics(path: str | os.PathLike[str], *, time: bool = True) -> list[dic
     """The rows of a metrics.jsonl; with `time=False` without what a clock had part in, to compare two runs."""
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     return rows if time else [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def _appended(path: Path) -> TextIO:
+    """The file at `path`, open to be appended to; raises SupernetError where it is a link or no plain file."""
+    return open(files.open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from ..errors import SupernetError
+from ..files import MOST_RECORD, open_plain, read_bytes
 
 __all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "seal", "verify"]
 
 FILE = "manifest.json"
 SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
 
 
@@ -79,7 +81,7 @@ def read(folder: Path, digest: str | None = None) -> Manifest:
     if digest is None:
         raise Damaged(f"{folder} has no digest in its name, so nothing vouches for it")
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MOST_RECORD, links=False)
     except OSError as error:
         raise Damaged(f"{path} cannot be read ({error.strerror})") from None
     if _short(data) != digest:
@@ -97,8 +99,10 @@ def verify(folder: Path, digest: str | None = None) -> Manifest:
     manifest = read(folder, digest)
     for name, entry in manifest["files"].items():
         path = folder / name
+        if not _FILE_NAME.fullmatch(name):
+            raise Damaged(f"{folder / FILE} names the file {name[:80]!r}, which lies elsewhere")
         try:
-            with open(path, "rb") as file:
+            with open(open_plain(path, links=False), "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 digest_now = hashlib.file_digest(file, "sha256").hexdigest() if size == entry["bytes"] else ""
         except OSError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn, TypeAlias, TypeVar
 
-from ..errors import GenotypeError, unknown
+from ..errors import GenotypeError, SupernetError, unknown
+from ..files import read_text
 from .decision import Value
 
 __all__ = ["JSON", "SCHEMA", "Genotype"]
@@ -94,15 +95,15 @@ class Genotype:
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> "Genotype":
-        """Read a JSON file; raises GenotypeError for anything that is not a genotype."""
+    def load(cls, path: str | Path, *, links: bool = True) -> "Genotype":
+        """Read a JSON file; raises GenotypeError for anything that is not a genotype, without `links` for a link."""
         path = Path(path)
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise GenotypeError(f"{path} has {path.stat().st_size} bytes; a genotype has at most {MOST_BYTES}")
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(read_text(path, MOST_BYTES, links=links))
         except GenotypeError:
             raise
+        except SupernetError as error:
+            raise GenotypeError(str(error)) from None
         except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a path that holds a zero byte
             raise GenotypeError(f"cannot read a genotype from {str(path)!r}: {_reason(error)}") from None
 

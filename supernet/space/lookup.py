@@ -25,12 +25,13 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
         return reference, reference.hash
     path = Path(reference)
     try:
-        if path.is_dir():
+        folder = path.is_dir()
+        if folder:
             path = path / "genotype.json"
             if not path.is_file():
                 raise GenotypeError(f"{reference} holds no genotype.json; is it the folder of a finished search?")
         if path.is_file():
-            genotype, file = Genotype.load(path), kept_space(reference)
+            genotype, file = Genotype.load(path, links=not folder), kept_space(reference)
             return genotype, f"{genotype.hash}-{file.digest}" if file else genotype.hash
     except (OSError, ValueError) as error:  # a name too long for a path, or with a null byte
         if isinstance(error, SupernetError):
@@ -50,7 +51,7 @@ def kept_space(reference: str | Path | Genotype) -> SpaceFile | None:
     path = Path(reference)
     try:
         path = (path if path.is_dir() else path.parent) / SPACE_FILE
-        return space_file(path) if Path(reference).exists() and path.is_file() else None
+        return space_file(path, links=False) if Path(reference).exists() and path.is_file() else None
     except (OSError, ValueError) as error:
         if isinstance(error, SupernetError):
             raise

@@ -1,15 +1,19 @@
 """The network of a finished retraining, from its run folder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import SupernetError
 from ..network import build_from
+from ..network.bounded import sized_by_files
+from ..network.shapes import difference
 from ..runs.checkpoint import Checkpoints
 from ..runs.folder import RunFolder
-from ..space import Genotype
+from ..space import Genotype, Space
 from ..space.lookup import find_space
 from .retrain import selected_weights
 
@@ -36,10 +40,26 @@ def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> n
     retraining = finished_retraining(run)
     stored = retraining.result["arguments"]
     arguments = {key: value for key, value in stored.items() if key != "pretrained"}  # overwritten below
-    genotype = Genotype.load(retraining.genotype_path)
-    model = build_from(find_space(retraining.path, genotype, allow), genotype, **arguments)
+    genotype = Genotype.load(retraining.genotype_path, links=False)
+    space = find_space(retraining.path, genotype, allow)
     best = Checkpoints(retraining.checkpoints).best()
     if best is None:
         raise SupernetError(f"{retraining.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
-    model.load_state_dict(selected_weights(best[1]["program"]))
+    weights = selected_weights(best[1]["program"])
+    _check_sizes(retraining, space, genotype, arguments, weights)
+    model = build_from(space, genotype, **arguments)
+    model.load_state_dict(weights)
     return model.eval()
+
+
+def _check_sizes(
+    run: RunFolder, space: Space, genotype: Genotype, arguments: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> None:
+    """Raises SupernetError where result.json describes another network than the weights are of, before it is built."""
+    if not sized_by_files(space):
+        return
+    with torch.device("meta"):
+        network = build_from(space, genotype, **arguments)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if differs := difference(shapes, {name: tensor.shape for name, tensor in weights.items()}):
+        raise SupernetError(f"{run.result_path} describes another network than the best checkpoint is of: {differs}")

@@ -11,6 +11,7 @@ import yaml
 
 from supernet.cli.settings import register
 from supernet.cli.validate import check
+from supernet.errors import SupernetError
 from supernet.stages import STAGES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "clusters"
@@ -61,17 +62,20 @@ def _joblib() -> None:
 def test_the_joblib_example_composes() -> None:
     _joblib()
     register()
-    checked = check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1"])
+    checked = check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "--trust", "+cluster=joblib", "seed=0,1"])
     assert checked.runs
     assert [config.seed for config in checked.configs] == [0, 1]
+    with pytest.raises(SupernetError, match="--trust"):
+        check(STAGES["search"], ["-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1"])
+    assert check(STAGES["search"], ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0"]).runs
 
 
 @pytest.mark.long
 def test_joblib_starts_two_jobs_and_finds_them_again(tmp_path: Path, root: Path) -> None:
     _joblib()
     command = [
-        sys.executable, "-m", "supernet", "search", "-m", "-cd", str(EXAMPLES), "+cluster=joblib", "seed=0,1",
-        "epochs=1", "batch_size=10", "data.limit=40", "log.progress=false", "log.tensorboard=false",
+        sys.executable, "-m", "supernet", "search", "-m", "-cd", str(EXAMPLES), "--trust", "+cluster=joblib",
+        "seed=0,1", "epochs=1", "batch_size=10", "data.limit=40", "log.progress=false", "log.tensorboard=false",
         "space.args.nodes=2", "network.channels=2", "network.layers=3", "device=cpu", f"run.root={tmp_path}",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}

@@ -93,7 +93,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setitem(STAGES, "greet", GREET)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "greet.yaml").write_text(YAML)
-    return ["--config-dir", "conf"]
+    return ["--config-dir", "conf", "--trust"]
 
 
 def test_a_stage_from_outside_runs_with_overrides(conf: list[str], capsys: pytest.CaptureFixture[str]) -> None:

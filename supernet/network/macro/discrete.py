@@ -8,6 +8,7 @@ from torch import nn
 from ...arguments import check_arguments
 from ...space.genotype import Genotype
 from ...space.space import Space
+from ..bounded import bounded
 from ..seeding import seeded
 from .registry import macro_of
 
@@ -19,7 +20,7 @@ def build_from(space: Space, genotype: Genotype, /, *, seed: int | None = None, 
     space.validate(genotype)
     macro = macro_of(space)
     check_arguments(macro.discrete, arguments, f"the {space.name!r} network")
-    with seeded(seed):
+    with seeded(seed), bounded(space):
         return macro.discrete(space, genotype, **arguments)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...arguments import check_arguments
 from ...errors import SupernetError
+from ...files import read_text
 from ..registry import SPACES, get_space
 from ..space import Space
 from .cells import read_cells
@@ -74,17 +75,15 @@ def parse_space(source: str) -> SpaceFile:
     return SpaceFile(space_name, own)
 
 
-def space_file(path: str | Path) -> SpaceFile:
-    """The document in a file; raises SupernetError with its path."""
+def space_file(path: str | Path, *, links: bool = True) -> SpaceFile:
+    """The document in a plain file, without `links` not in a link; raises SupernetError with its path."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        return parse_space(content.decode())
+        return parse_space(read_text(path, MOST_BYTES, links=links))
     except UnicodeDecodeError:
         raise SupernetError(f"{path}: the file is no UTF-8 text") from None
     except SupernetError as error:
-        raise SupernetError(f"{path}: {error}") from None
+        raise SupernetError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise SupernetError(f"cannot read the space file {str(path)[:200]!r}: {reason}") from None
