@@ -1,9 +1,11 @@
 """A run is a folder, and its name is its identity: the same command finds it again and goes on."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -32,6 +34,8 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Opens what is there, as it is; `RunFolder.open` is the way to start or resume a run."""
         self.path = Path(path)
+        self.new = False  # whether `open` has made it
+        self._new_root = False
         self._lock = RunLock(self.path)
 
     @classmethod
@@ -64,6 +68,7 @@ class RunFolder:
             files.sync_folder(run.path.parent)
             files.sweep(run.path)
             if not run._config_path.exists():
+                run.new = True
                 everything = {"schema": SCHEMA, "stage": stage, "hash": digest, "identity": own}
                 files.write_json(run._config_path, everything | {"config": dataclasses.asdict(config)})
             elif changes := run._changes(config, own, digest):
@@ -125,6 +130,17 @@ class RunFolder:
         """Writes result.json; from then on the same command prints it and does no work."""
         files.write_json(self.result_path, result)
 
+    def discard(self) -> None:
+        """`close`; removes the folder too where `open` made it and nothing was trained in it."""
+        trained = any(self.checkpoints.glob("step-*")) or any(self.path.glob("nan_report*"))
+        log_file = self.path / "metrics.jsonl"
+        if self.new and not trained and not (log_file.exists() and log_file.stat().st_size):
+            shutil.rmtree(self.path, ignore_errors=True)  # while it is ours
+            if self._new_root:
+                with contextlib.suppress(OSError):  # another run is there
+                    self.path.parent.rmdir()
+        self.close()
+
     def close(self) -> None:
         """Lets other processes work on the run; nothing to do where `open` took no lock."""
         self._lock.release()
@@ -147,6 +163,7 @@ class RunFolder:
         return bool(stored.get("now", stored.get("hash")) == digest)
 
     def _make(self, lock: bool) -> None:
+        self._new_root = not self.path.parent.exists()
         for last in (False, True):
             self.path.mkdir(parents=True, exist_ok=True)
             try:

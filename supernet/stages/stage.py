@@ -88,6 +88,18 @@ class Stage(Generic[C, R]):
         label = self.label(config)
         return RunFolder.find_finished(cast("RunSettings", config), self.name, label.text, prefix=label.prefix)
 
+    def found(self, config: C) -> "RunFolder | None":
+        """`finished`, once its data were compared and one line has told of it; SupernetError where they are others."""
+        run = self.finished(config)
+        if run is not None:
+            from .same_data import compare_finished, tell_finished
+
+            settings = cast("RunSettings", config)
+            if hasattr(settings, "data"):
+                compare_finished(run, settings.data, self.name, settings.seed)
+            tell_finished(run)
+        return run
+
 
 AnyStage: TypeAlias = Stage[Any, Any]  # the command line knows none of them
 
