@@ -1,8 +1,8 @@
 """What data held when a run began, so that a later command sees whether they are the same.
 
 A run's name tells data apart by their name alone, and a folder may have changed since, or be another one of that name.
-A record has, for each split, a digest of its content and what can be counted in it; two records that differ say in a few
-words what has changed. `digest_sources.py` makes them.
+A record has, for each split, a digest of its content and what can be counted in it; two records that differ say in a
+few words what has changed. `digest_sources.py` makes them.
 """
 
 from collections.abc import Collection, Mapping

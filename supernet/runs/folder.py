@@ -19,7 +19,7 @@ from .identity import RunSettings, differences, editions_of, identity
 from .lock import RunLock
 from .names import run_path
 
-__all__ = ["RunFolder", "as_begun"]
+__all__ = ["RunFolder", "as_begun", "is_begun"]
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +240,17 @@ def as_begun(config: S, stage: str, label: str | None = None, *, prefix: str = "
             log.info("%s was begun with other defaults and keeps them: %s", run.path, ", ".join(texts))
         return candidate
     return config
+
+
+def is_begun(config: RunSettings, stage: str, label: str | None = None, *, prefix: str = "") -> bool:
+    """Whether there is a run of these settings, or of the earlier defaults of the same command; no torch."""
+    if config.run.fresh:
+        return False
+    for candidate in editions_of(config):
+        digest = identity(candidate, stage, label)[1]
+        if RunFolder(run_path(candidate, prefix or stage, digest))._is_of(digest):
+            return True
+    return False
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether the data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
+"""Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
 
 import json
 import logging
@@ -57,8 +57,7 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
     """Whether there is a record to compare with; raises SupernetError where it differs."""
     path = run.path / FILE
     if not path.is_file():
-        log.warning("%s has no digest of its data, being from an earlier version: whether they have changed since cannot "
-                    "be told", run.path)  # fmt: skip
+        log.warning("%s is from before data were compared: whether its data have changed is not known", run.path)
         return False
     try:
         noted = from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
@@ -67,8 +66,8 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
         raise SupernetError(f"{reason}; run.fresh=true moves the run aside") from None
     if differences := changes(noted, record, UNREAD.get(stage, ())):
         raise SupernetError(
-            f"the data of {run.path} are others now{_elsewhere(run, data)}: {differences}; run.fresh=true starts anew and "
-            "moves the run aside, another run.name keeps both"
+            f"the data of {run.path} are others now{_elsewhere(run, data)}: {differences}; run.fresh=true "
+            "starts anew and moves the run aside, another run.name keeps both"
         )
     return True
 

@@ -52,6 +52,10 @@ def as_given(overrides: Sequence[str]) -> list[str]:
     return list(overrides)
 
 
+def nothing_inherited(overrides: Sequence[str]) -> list[str]:
+    return []
+
+
 def no_rows(result: object) -> Mapping[str, str]:
     return {}
 
@@ -75,6 +79,8 @@ class Stage(Generic[C, R]):
     label: Callable[[C], Label] | None = None
     # The command line's words as Hydra is to compose them.
     overrides: Callable[[Sequence[str]], list[str]] = as_given
+    # Words that an earlier run, named among those typed, adds to them. Raises SupernetError as `label` does.
+    inherited: Callable[[Sequence[str]], list[str]] = nothing_inherited
     rows: Callable[[R], Mapping[str, str]] = no_rows  # what is printed of the result, by row
     next: Callable[[R], str] | None = None  # the command that comes after it
     score: Callable[[R], float | None] | None = None  # what a sweep may optimise; never of the test split
