@@ -1,39 +1,43 @@
 """Words that a command takes over from an earlier run which it names, such as the data of a search."""
 
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..runs.folder import is_begun
 from ..stages import AnyStage
 from .children import as_child
-from .exit_codes import one_line
 from .validate import Checked, check
 
 __all__ = ["inherited_by", "joined", "without"]
 
+_KEPT = (
+    "begun before settings were taken over from the genotype's run, and goes on without them; run.fresh=true, or "
+    "another run.name, takes them over"
+)
 _SHOWING = ("--help", "-h", "--hydra-help", "--shell-completion", "-sc")
 
 
-def inherited_by(stage: AnyStage, words: Sequence[str]) -> list[str]:
-    """What the earlier run adds to `words`, which one line tells.
+class Inherited(NamedTuple):
+    """What an earlier run adds to a command line, and the line that tells it; neither where there is nothing."""
+
+    words: list[str]
+    note: str
+
+
+def inherited_by(stage: AnyStage, words: Sequence[str]) -> Inherited:
+    """What the earlier run adds to `words`.
 
     A run that was begun by the same words when nothing was taken over goes on without, and keeps its name; one of the
     present kind comes first. Raises SupernetError for mistakes.
     """
     if any(word in _SHOWING for word in words) or not (more := stage.inherited(words)):
-        return []
+        return Inherited([], "")
     both = joined(words, more)
     checked = check(stage, both)
-    if not checked.runs:
-        return more
-    if not _begun(stage, checked, both, more) and _begun(stage, check(stage, words), words, []):
-        _say("begun before settings were taken over from the genotype's run: goes on without them; run.fresh=true or "
-             "another run.name takes them over")  # fmt: skip
-        return []
-    _say(f"taken over from the genotype's run: {' '.join(word.lstrip('+') for word in more)}; what is typed wins")
-    return more
+    if checked.runs and not _begun(stage, checked, both, more) and _begun(stage, check(stage, words), words, []):
+        return Inherited([], _KEPT)
+    shown = " ".join(word.lstrip("+") for word in more)
+    return Inherited(more, f"taken over from the genotype's run: {shown}; what is typed wins")
 
 
 def joined(words: Sequence[str], more: Sequence[str]) -> list[str]:
@@ -60,8 +64,3 @@ def _begun(stage: AnyStage, checked: Checked, words: Sequence[str], more: Sequen
         if is_begun(config, stage.name, label.text, prefix=label.prefix):
             return True
     return False
-
-
-def _say(text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # under torchrun one tells
-        print(one_line(text), file=sys.stderr, flush=True)

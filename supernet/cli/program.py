@@ -4,6 +4,7 @@ Sweeps (`-m`), `--cfg`, `--info`, `--help` and tab completion are Hydra's. It co
 command line that is known to be good.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,14 @@ from ..errors import SupernetError
 from ..stages import AnyStage
 from .children import as_child, child_name
 from .exit_codes import guarded, one_line
-from .inherit import inherited_by, joined, without
+from .inherit import Inherited, inherited_by, joined, without
 from .run_stage import perform, prepare
 from .settings import CONF, register, settings
 from .validate import check
 
 __all__ = ["child_name", "run_program"]
+
+log = logging.getLogger(__name__)
 
 
 def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
@@ -32,7 +35,7 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     register()
     argv = stage.overrides(argv)
     inherited = inherited_by(stage, argv)
-    argv = joined(argv, inherited)
+    argv = joined(argv, inherited.words)
     checked = check(stage, argv)
     if checked.runs:
         for config in checked.configs:
@@ -57,7 +60,7 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     return 0
 
 
-def _task(stage: AnyStage, argv: Sequence[str], inherited: Sequence[str]) -> TaskFunction:
+def _task(stage: AnyStage, argv: Sequence[str], inherited: Inherited) -> TaskFunction:
     """What Hydra calls for each run; it returns the metric that sweepers ask for."""
 
     def task(composed: DictConfig) -> float | None:
@@ -66,7 +69,9 @@ def _task(stage: AnyStage, argv: Sequence[str], inherited: Sequence[str]) -> Tas
         def work() -> int:
             config = settings(stage, composed)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                config = as_child(stage, config, without(HydraConfig.get().overrides.task, inherited), argv)
+                config = as_child(stage, config, without(HydraConfig.get().overrides.task, inherited.words), argv)
+            if inherited.note and os.environ.get("RANK", "0") == "0":
+                log.info("%s", inherited.note)
             metric[0] = perform(stage, config)
             return 0
 

@@ -177,12 +177,15 @@ class Checkpoints:
         if None not in (self.config, sealed["config"]) and self.config != sealed["config"]:
             raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
         try:
-            return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
+            state = torch.load(path / STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
             versions = f"written with torch {sealed['versions']['torch']}, this is {torch.__version__}"
             raise SupernetError(
                 f"{path / STATE} cannot be loaded ({str(error).partition(chr(10))[0]}); {versions}"
             ) from None
+        if not isinstance(state, dict):
+            raise SupernetError(f"{path / STATE} holds a {type(state).__name__}, and no state of a run")
+        return state
 
     def _write_or_warn(self, step: int, state: State, best: bool) -> None:
         try:

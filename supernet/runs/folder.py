@@ -18,6 +18,7 @@ from ..version import versions
 from .identity import RunSettings, differences, editions_of, identity
 from .lock import RunLock
 from .names import run_path
+from .shapes import CONFIG, RESULT, Shape, require_shape
 
 __all__ = ["RunFolder", "as_begun", "is_begun"]
 
@@ -116,7 +117,16 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """`config.json`: schema, stage, the hash that the run began with, identity, config, and allowed `changes`."""
-        return _read_json(self._config_path)
+        stored = _read_json(self._config_path)
+        require_shape(stored, CONFIG, self._config_path)
+        return stored
+
+    @property
+    def hash(self) -> str:
+        """The digest of the identity that the run began with, which its checkpoints carry."""
+        stored = self.config
+        require_shape(stored, {"hash": str}, self._config_path)
+        return str(stored["hash"])
 
     @property
     def finished(self) -> bool:
@@ -125,6 +135,17 @@ class RunFolder:
     @property
     def result(self) -> dict[str, Any]:
         return _read_json(self.result_path)
+
+    def trained(self, shape: Shape = RESULT) -> dict[str, Any]:
+        """`result` of a stage that trains; raises SupernetError where it has not the `shape` of one."""
+        result = self.result
+        require_shape(result, shape, self.result_path)
+        require_shape(result["metrics"], dict.fromkeys(result["metrics"], (int, float, str)), self.result_path)
+        return result
+
+    def record(self, name: str) -> dict[str, Any]:
+        """The JSON object in the file `name` of the folder; SupernetError where it holds something else."""
+        return _read_json(self.path / name)
 
     def finish(self, result: Mapping[str, object]) -> None:
         """Writes result.json; from then on the same command prints it and does no work."""
@@ -159,8 +180,7 @@ class RunFolder:
         """Whether a run with this hash is here."""
         if not self._config_path.exists():
             return False
-        stored = self.config
-        return bool(stored.get("now", stored.get("hash")) == digest)
+        return bool(self.config.get("now", self.hash) == digest)
 
     def _make(self, lock: bool) -> None:
         self._new_root = not self.path.parent.exists()
@@ -220,7 +240,13 @@ class RunFolder:
             return
         stored = _read_json(path)
         resumed = stored.pop("resumed", [])
-        if (resumed or [stored])[-1] != files.plain(now):
+        require_shape({"resumed": resumed}, {"resumed": list}, path)
+        last = (resumed or [stored])[-1]
+        before = last.get("threads") if isinstance(last, dict) else None
+        if before not in (None, now["threads"]) and not self.finished:
+            log.warning("%s was run with %s threads and goes on with %d: on a processor the last bits of numbers "
+                        "change; OMP_NUM_THREADS=%s keeps them", self.path, before, now["threads"], before)  # fmt: skip
+        if last != files.plain(now):
             files.write_json(path, stored | {"resumed": [*resumed, now]})
 
 
@@ -256,7 +282,7 @@ def is_begun(config: RunSettings, stage: str, label: str | None = None, *, prefi
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SupernetError(f"{path} is damaged ({error}); run.fresh=true moves the run aside") from None
     if not isinstance(value, dict):
         raise SupernetError(f"{path} is damaged (no JSON object); run.fresh=true moves the run aside")

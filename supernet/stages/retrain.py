@@ -63,10 +63,11 @@ def inherited(words: Sequence[str]) -> list[str]:
 
 def following(run: "RunFolder") -> str:
     """The export of images where timm can build the network again; else what loads it in Python."""
+    from ..runs.shapes import RETRAINED
     from ..space.lookup import kept_space
     from .next_command import override
 
-    if "task" not in run.result["data"] and kept_space(run.path) is None:
+    if "task" not in run.trained(RETRAINED)["data"] and kept_space(run.path) is None:
         return f"supernet export {override('run', run.path)}"
     allow = run.config["config"].get("allow")
     leave = f", allow={json.dumps(allow)}" if allow else ""
@@ -76,7 +77,7 @@ def following(run: "RunFolder") -> str:
 
 def score(run: "RunFolder") -> float | None:
     """Of the best epoch, which is the one that is kept."""
-    result = run.result
+    result = run.trained()
     return run_score({**(result.get("best") or {}), **result["metrics"]}, result)
 
 

@@ -91,7 +91,7 @@ def run_retrain(
         metrics = dict(outcome.best if outcome.done else outcome.last)
         data = _describe(splits.info)
         if run is not None and finished:
-            metrics = run.result["metrics"]
+            metrics = run.trained()["metrics"]
         elif outcome.done:
             metrics |= _test(program, splits, task, config)
             if run is not None and ranks.main:
@@ -120,7 +120,8 @@ def _warn_of_other_data(config: RetrainConfig) -> None:
     run = RunFolder(path if path.is_dir() else path.parent)
     if not (run.path / "config.json").is_file() or not path.exists():
         return
-    searched_on = run.config.get("identity", {}).get("data", {}).get("name")
+    searched = run.config["identity"].get("data")
+    searched_on = searched.get("name") if isinstance(searched, dict) else None
     if searched_on and searched_on != (here := data_label(config.data)):
         log.warning(
             "the genotype was found on the data %s and is retrained on %s; data=... names others", searched_on, here

@@ -1,6 +1,5 @@
 """Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -59,11 +58,7 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
     if not path.is_file():
         log.warning("%s is from before data were compared: whether its data have changed is not known", run.path)
         return False
-    try:
-        noted = from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except ValueError as error:
-        reason = str(error) if isinstance(error, SupernetError) else f"{path} is damaged ({error})"
-        raise SupernetError(f"{reason}; run.fresh=true moves the run aside") from None
+    noted = from_json(run.record(FILE), str(path))
     if differences := changes(noted, record, UNREAD.get(stage, ())):
         raise SupernetError(
             f"the data of {run.path} are others now{_elsewhere(run, data)}: {differences}; run.fresh=true "

@@ -48,13 +48,15 @@ def following(run: "RunFolder") -> str:
     """The retraining, which takes data and size from the run; with the leave to import classes of its space."""
     from .next_command import override
 
-    space = run.config["config"].get("space", {})
-    allow = [override("allow", space["allow"])] if space.get("allow") else []
+    space = run.config["config"].get("space")
+    leave = space.get("allow") if isinstance(space, dict) else None
+    allow = [override("allow", leave)] if leave else []
     return f"supernet retrain {' '.join([override('genotype', run.path), *allow])}"
 
 
 def score(run: "RunFolder") -> float | None:
-    return run_score(run.result["metrics"], run.result)
+    result = run.trained()
+    return run_score(result["metrics"], result)
 
 
 STAGE = Stage(

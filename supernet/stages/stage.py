@@ -119,7 +119,7 @@ def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:
 
 def run_rows(run: "RunFolder") -> dict[str, str]:
     """The rows of a finished run."""
-    result = run.result
+    result = run.trained()
     rows = {"run folder": str(run.path)}
     for name, value in result["metrics"].items():
         if name.startswith(SHOWN) and isinstance(value, (int, float)):
