@@ -78,8 +78,8 @@ def _of(reference: str, keys: set[str]) -> list[str]:
         more += _network(reference, space, _below(settings, "network"))
     if "recipe" not in keys:
         more += _recipe(space, data, keys)
-    if strange := [text for text in more if "${" in text or not re.fullmatch(r"[\w./]+", _key(text))]:
-        raise SupernetError(f"{run.path} has the setting {short(strange[0])!r}, which no command line of ours writes")
+    if strange := [text for text in more if "${" in text]:
+        raise SupernetError(f"{run.path} has the setting {short(strange[0])!r}: what it refers to is not looked up")
     return [text for text in more if _key(text) not in keys]
 
 

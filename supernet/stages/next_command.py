@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 
 from ..config import DataConfig
+from ..errors import SupernetError
 from ..presets import preset, preset_names
 
 __all__ = ["data_words", "override", "word"]
@@ -22,7 +24,9 @@ def override(key: str, value: object) -> str:
 
 
 def word(key: str, value: object) -> str:
-    """`key=value` in Hydra's grammar."""
+    """`key=value` in Hydra's grammar; raises SupernetError for a key that is no name of a setting."""
+    if not re.fullmatch(r"\+{0,2}[\w./-]+", key):
+        raise SupernetError(f"{key[:60]!r} is no name of a setting")
     return f"{key}={_value(value)}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
+from ..errors import SupernetError, short
 from ..files import slug
 
 if TYPE_CHECKING:
@@ -133,5 +134,9 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
 
 def run_score(metrics: Mapping[str, float], result: Mapping[str, object]) -> float | None:
     """Of `metrics` the one on the validation part that the task of the run selects by."""
-    value = metrics.get(f"val/{result.get('selects', 'top1')}")  # the default serves runs of earlier versions
-    return None if value is None else float(value)
+    name = f"val/{result.get('selects', 'top1')}"  # the default serves runs of earlier versions
+    value = metrics.get(name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise SupernetError(f"the metric {short(name)} of the run is {short(repr(value))}, and no number") from None
