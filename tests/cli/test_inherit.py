@@ -150,39 +150,34 @@ def test_the_sizes_that_settings_leave_out_are_those_of_the_networks() -> None:
         assert sizes and sizes == {key: parameters[key].default for key in sizes}, space
 
 
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[Any], str]:
-    """The settings with which the command would run, and what it says; nothing is run."""
-    configs: list[Any] = []
-    monkeypatch.setattr(program_module, "perform", lambda stage, config: configs.append(config))
-    capsys.readouterr()
-    assert main(["retrain", *words]) == 0
-    return configs, capsys.readouterr().err
-
-
 def test_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run = searched(network={"channels": 6})
-    _, error = told(monkeypatch, capsys, f"genotype={run}", "network.layers=7")
-    (line,) = [line for line in error.splitlines() if "taken over" in line]
+    monkeypatch.setattr(program_module, "perform", lambda stage, config: None)
+    assert main(["retrain", f"genotype={run}", "network.layers=7"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "taken over" in line]
     assert line.endswith("the genotype's run: data=digits network.channels=6 recipe=digits; what is typed wins")
+
+
+def test_the_settings_that_are_shown_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    run = searched(network={"channels": 6})
     assert main(["retrain", f"genotype={run}", "--cfg", "job", "-p", "network"]) == 0
     assert capsys.readouterr() == ("# @package network\nchannels: 6\nlayers: 8\nstem: cifar\n", "")
 
 
-def test_a_run_from_before_keeps_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_before_keeps_its_name() -> None:
     """Its data were typed, as the next command of then did."""
     register()
     words = [f"genotype={searched(network={'channels': 6})}", "data=folder", "data.root=flowers"]
     (before,) = check(RETRAIN, words).configs  # as they were read before anything was taken over
     label = RETRAIN.label(before)  # type: ignore[misc]
     path = RunFolder.open(before, "retrain", label.text, prefix=label.prefix).path
-    (config,), error = told(monkeypatch, capsys, *words)
-    assert config == before and "goes on without them; run.fresh=true, or another run.name" in error
-    (config,), _ = told(monkeypatch, capsys, *words, "run.fresh=true")
-    assert config.network["channels"] == 6
-    config = replace(config, run=replace(config.run, fresh=False))
-    assert RunFolder.open(config, "retrain", label.text, prefix=label.prefix).path != path
-    (config,), _ = told(monkeypatch, capsys, *words)
-    assert config.network["channels"] == 6, "of two the present one comes first"
+    kept = inherited_by(RETRAIN, words)
+    assert kept.words == [] and "goes on without them; run.fresh=true, or another run.name" in kept.note
+    assert inherited_by(RETRAIN, [*words, "run.fresh=true"]).words[0] == "network.channels=6"
+    now = composed(*words, "run.fresh=true")
+    now = replace(now, run=replace(now.run, fresh=False))
+    assert RunFolder.open(now, "retrain", label.text, prefix=label.prefix).path != path
+    assert composed(*words) == now, "of two the present one comes first"
 
 
 def test_all_typed_gives_the_name_of_before() -> None:
@@ -190,11 +185,11 @@ def test_all_typed_gives_the_name_of_before() -> None:
     assert inherited_words([f"genotype={run}", "data=digits", "network=small", "recipe=digits"]) == []
 
 
-def test_a_sweep_takes_over_what_its_runs_share(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_takes_over_what_its_runs_share(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = searched(network={"channels": 6}), searched("other", network={"channels": 6}, seed=1)
-    configs, _ = told(monkeypatch, capsys, "-m", f"genotype={one},{other}")
+    configs: list[Any] = []
+    monkeypatch.setattr(program_module, "perform", lambda stage, config: configs.append(config))
+    assert main(["retrain", "-m", f"genotype={one},{other}"]) == 0
     assert [config.network["channels"] for config in configs] == [6, 6]
     names = [child_name("retrain", [f"genotype={run}"]) for run in (one, other)]
     assert [config.run.name for config in configs] == names, "what was taken over names no run"
