@@ -24,7 +24,7 @@ from ..tasks.task import Task
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
 from .labels import label_of_retraining
-from .running import data_check, loop_of, open_splits, run_folder, task_of
+from .running import data_of, loop_of, run_folder, task_of
 from .space_config import keep
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ def run_retrain(
     space = space or find_space(reference, genotype, config.allow)
     if ranks.main:
         _warn_of_other_data(config)
-    own, splits = splits is not None, open_splits(config, splits, ranks)
-    data_of = data_check(config, "retrain", splits, own=own)
+    splits, same_data = data_of(config, "retrain", splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label, in_folder, ranks, data_of) as run:
+    with run_folder(config, "retrain", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)

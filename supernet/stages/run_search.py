@@ -23,7 +23,7 @@ from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
 from .labels import label_of_search
-from .running import data_check, loop_of, open_splits, run_folder, task_of
+from .running import data_of, loop_of, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
 
 __all__ = ["Searched", "run_search"]
@@ -63,10 +63,9 @@ def run_search(
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
     _check_parts(config, space)
-    own, splits = splits is not None, open_splits(config, splits, ranks)
-    data_of = data_check(config, "search", splits, own=own)
+    splits, same_data = data_of(config, "search", splits, ranks)
     task = task or task_of(splits)
-    with run_folder(config, "search", label, in_folder, ranks, data_of) as run:
+    with run_folder(config, "search", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         if run is not None and ranks.main:
             keep(space, run.path)

@@ -12,13 +12,13 @@ from ..data.loader import Batch
 from ..data.splits import Splits, open_data
 from ..errors import SupernetError
 from ..runs.folder import RunFolder
+from ..runs.same_data import compare_or_note, tell_finished
 from ..runtime.ranks import Ranks
 from ..tasks.task import TASKS, Task
 from ..train.loop import Loop, Program
-from .same_data import compare_or_note, tell_finished
 from .stage import Label
 
-__all__ = ["data_check", "folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
+__all__ = ["data_of", "folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +49,18 @@ def open_splits(config: SearchConfig | RetrainConfig, splits: Splits | None, ran
     return ranks.first(work)
 
 
-def data_check(
-    config: SearchConfig | RetrainConfig, stage: str, splits: Splits, *, own: bool
-) -> Callable[[RunFolder], None]:
-    """What compares the data of a run folder with `splits`, which are `own` where no settings name them."""
+def data_of(
+    config: SearchConfig | RetrainConfig, stage: str, splits: Splits | None, ranks: Ranks
+) -> tuple[Splits, Callable[[RunFolder], None]]:
+    """The data, as `open_splits` gives them, and what compares them with those that a run folder began with."""
+    opened = open_splits(config, splits, ranks)
 
     def check(run: RunFolder) -> None:
-        compare_or_note(run, config.data, stage, splits, own)
+        compare_or_note(run, config.data, stage, opened, own=splits is not None)
         if run.finished:
             tell_finished(run)
 
-    return check
+    return opened, check
 
 
 def task_of(splits: Splits, smoothing: float = 0.0) -> Task:

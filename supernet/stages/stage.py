@@ -99,7 +99,7 @@ class Stage(Generic[C, R]):
         """`finished`, once its data were compared and one line has told of it; SupernetError where they are others."""
         run = self.finished(config)
         if run is not None:
-            from .same_data import compare_finished, tell_finished
+            from ..runs.same_data import compare_finished, tell_finished
 
             settings = cast("RunSettings", config)
             if hasattr(settings, "data"):

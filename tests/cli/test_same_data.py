@@ -21,9 +21,9 @@ from supernet.cli import main
 from supernet.cli.settings import register
 from supernet.cli.validate import check
 from supernet.errors import SupernetError
+from supernet.runs.same_data import FILE
 from supernet.stages import STAGES
 from supernet.stages.run_search import run_search
-from supernet.stages.same_data import FILE
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 SEARCH = STAGES["search"]

@@ -9,7 +9,7 @@ from ..config import DataConfig
 from ..data.digest import Record, as_json, changes, from_json
 from ..data.digest_sources import record_of_files, record_of_samples
 from ..errors import SupernetError
-from ..runs.folder import RunFolder
+from .folder import RunFolder
 
 if TYPE_CHECKING:
     from ..data.splits import Splits
