@@ -11,7 +11,7 @@ from .validate import Checked, check
 __all__ = ["inherited_by", "joined", "without"]
 
 _KEPT = (
-    "begun before settings were taken over from the genotype's run, and goes on without them; run.fresh=true, or "
+    "begun before settings were taken over with a genotype, and goes on without them; run.fresh=true, or "
     "another run.name, takes them over"
 )
 _SHOWING = ("--help", "-h", "--hydra-help", "--shell-completion", "-sc")
@@ -37,7 +37,7 @@ def inherited_by(stage: AnyStage, words: Sequence[str]) -> Inherited:
     if checked.runs and not _begun(stage, checked, both, more) and _begun(stage, check(stage, words), words, []):
         return Inherited([], _KEPT)
     shown = " ".join(word.lstrip("+") for word in more)
-    return Inherited(more, f"taken over from the genotype's run: {shown}; what is typed wins")
+    return Inherited(more, f"taken over with the genotype: {shown}; what is typed wins")
 
 
 def joined(words: Sequence[str], more: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@
     supernet retrain genotype=runs/RUN data=cifar10    other data; the network still of RUN's size
     supernet retrain genotype=runs/RUN experiment=X    an experiment names all of them: nothing is taken over
 
-It becomes words of the command line, so that `--cfg job` shows it and any word that is typed wins over it. Not taken
-over are how the data are augmented and cut (`data.pad`, `data.cutout`, `data.limit`): those belong to one training.
+A genotype without a run brings what its space needs, such as `network=nasbench201`. All of it becomes words of the
+command line, so that `--cfg job` shows it and any word that is typed wins over it. Not taken over are how the data are
+augmented and cut (`data.pad`, `data.cutout`, `data.limit`): those belong to one training.
 """
 
 import re
@@ -67,7 +68,7 @@ def _of(reference: str, keys: set[str]) -> list[str]:
     path = Path(reference).expanduser()
     run = RunFolder(path if path.is_dir() else path.parent)
     if not path.exists() or not (run.path / "config.json").is_file():
-        return []
+        return _of_space(reference, keys)
     settings = run.config["config"]
     data = _below(settings, "data")
     space = find_genotype(reference)[0].space
@@ -81,6 +82,16 @@ def _of(reference: str, keys: set[str]) -> list[str]:
     if strange := [text for text in more if "${" in text]:
         raise SupernetError(f"{run.path} has the setting {short(strange[0])!r}: what it refers to is not looked up")
     return [text for text in more if _key(text) not in keys]
+
+
+def _of_space(reference: str, keys: set[str]) -> list[str]:
+    """What a genotype without a run needs: the network and the recipe of its space, where that has its own."""
+    try:
+        space = find_genotype(reference)[0].space
+    except SupernetError:  # told where the stage reads it
+        return []
+    parts = [part for part in ("network", "recipe") if part not in keys and space in preset_names(part)]
+    return [word(part, space) for part in parts]
 
 
 def _network(reference: str, space: str, network: Mapping[str, object]) -> list[str]:

@@ -101,6 +101,15 @@ def test_each_space_brings_its_network(space: str, settings: dict[str, Any], exp
     assert words[1:] == [*expected.split(), f"recipe={recipe}"]
 
 
+def test_a_genotype_without_a_run_brings_what_its_space_needs() -> None:
+    for space, expected in (("nasbench201", ["network=nasbench201"]), ("darts", [])):
+        get_space(space).sample(random.Random(0)).save("mine.json")
+        assert inherited_words(["genotype=mine.json"]) == expected
+    assert inherited_words(["genotype=DARTS_V2"]) == inherited_words(["genotype=nowhere.json"]) == []
+    get_space("darts_rnn").sample(random.Random(0)).save("mine.json")
+    assert inherited_words(["genotype=mine.json", "network=darts_rnn"]) == ["recipe=darts_rnn"]
+
+
 def test_a_transformer_gets_the_recipe_for_one_where_the_data_are_in_colour() -> None:
     kinds = FOLDER, FOLDER | {"in_chans": 1}, {"name": "digits"}
     recipes = [_recipe("autoformer_tiny", data, set()) for data in kinds]
@@ -155,7 +164,8 @@ def test_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr(program_module, "perform", lambda stage, config: None)
     assert main(["retrain", f"genotype={run}", "network.layers=7"]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "taken over" in line]
-    assert line.endswith("the genotype's run: data=digits network.channels=6 recipe=digits; what is typed wins")
+    words = "data=digits network.channels=6 recipe=digits"
+    assert line.endswith(f"taken over with the genotype: {words}; what is typed wins")
 
 
 def test_the_settings_that_are_shown_have_it(capsys: pytest.CaptureFixture[str]) -> None:
