@@ -71,12 +71,12 @@ def _of(reference: str, keys: set[str]) -> list[str]:
         return _of_space(reference, keys)
     settings = run.config["config"]
     data = _below(settings, "data")
-    space = find_genotype(reference)[0].space
+    space = find_genotype(path)[0].space
     more: list[str] = []
     if not keys & {"data", "data.name"}:
         more += data_words(data)
     if "network" not in keys:
-        more += _network(reference, space, _below(settings, "network"))
+        more += _network(path, space, _below(settings, "network"))
     if "recipe" not in keys:
         more += _recipe(space, data, keys)
     if strange := [text for text in more if "${" in text]:
@@ -94,9 +94,9 @@ def _of_space(reference: str, keys: set[str]) -> list[str]:
     return [word(part, space) for part in parts]
 
 
-def _network(reference: str, space: str, network: Mapping[str, object]) -> list[str]:
+def _network(path: Path, space: str, network: Mapping[str, object]) -> list[str]:
     """The option of `network` that the space has, and the size that the run had."""
-    file, option = kept_space(reference), NETWORK
+    file, option = kept_space(path), NETWORK
     if file is not None and "cells" not in file.data:  # a network of one's own, which the group is left out for
         return [word(f"++network.{key}", value) for key, value in network.items() if key not in OF_ONE_TRAINING]
     cells = file.data["cells"] if file is not None else None
