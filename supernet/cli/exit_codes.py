@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 
 from ..errors import StoppedError, SupernetError, short
 from ..files import disk_full
@@ -15,6 +16,11 @@ __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line"]
 
 FAILED, USAGE, INTERRUPTED, PIPE = 1, 2, 130, 141
 MOST = 500  # characters of an error line
+_NO_ROOM = ("failed to map segment", "cannot allocate memory")  # as the system's loader says it
+_KILLED = (
+    "a process of the sweep was killed, often for want of memory, and the sweep ended with it; the same command goes "
+    "on from the last checkpoints, hydra.launcher.n_jobs=N runs fewer at a time"
+)
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -38,11 +44,27 @@ def guarded(work: Callable[[], int]) -> int:
         return _say("interrupted; the same command goes on from the last checkpoint", INTERRUPTED)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED if error.code else 0
+    except BrokenExecutor:
+        return _say(f"error: {_KILLED}", FAILED)
     except Exception as error:
+        if place := _not_loaded(error):
+            return _say(f"error: {place}", FAILED)
         if cause := disk_full(error, also=(errno.EROFS,)):
             return _say(f"error: {_of_system(cause)}", FAILED)
         traceback.print_exc()
         return FAILED
+
+
+def _not_loaded(error: BaseException | None) -> str | None:
+    """A library that the memory had no room for, in words; None where `error` is no such thing."""
+    while error is not None:
+        if isinstance(error, ImportError) and any(text in str(error).lower() for text in _NO_ROOM):
+            library = str(error).partition(":")[0].rpartition("/")[2]
+            return f"no memory to load {library}; this process may use more address space where ulimit -v is raised"
+        if isinstance(error, MemoryError):
+            return "out of memory; this process may use more address space where ulimit -v is raised"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def one_line(text: object, most: int = MOST) -> str:

@@ -20,7 +20,7 @@ def prepare(stage: AnyStage, config: object) -> None:
 def perform(stage: AnyStage, config: object) -> float | None:
     """Run the stage or find it finished, print its result, and return what a sweep may optimise."""
     stage.check(config)
-    result = stage.finished(config) or stage.run(config)
+    result = stage.found(config) or stage.run(config)
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one tells
         rows = dict(stage.rows(result))
         if stage.next is not None:

@@ -38,6 +38,8 @@ class Checked:
     """A good command line: the configuration of each run that was composed for the check, and whether it is to run."""
 
     configs: tuple[object, ...]  # the stage's dataclass
+    lines: tuple[tuple[str, ...], ...]  # the overrides of each
+    sweeps: bool
     runs: bool  # False: it only shows something (--help, --cfg, --info, tab completion)
 
 
@@ -55,7 +57,7 @@ def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
     """Composes what `argv` asks for; raises SupernetError with one line for any mistake."""
     args = _arguments(stage.name, argv)
     if args.shell_completion or args.hydra_help:
-        return Checked((), runs=False)
+        return Checked((), (), sweeps=False, runs=False)
     for line in args.overrides:
         _check_text(line)
     loader = loader_for(stage.name, args.config_dir, trusted=args.trust)
@@ -70,7 +72,8 @@ def check(stage: AnyStage, argv: Sequence[str]) -> Checked:
         for one in composed:
             _check_hydra(one)
         configs = tuple(settings(stage, one) for one in composed)
-    return Checked(configs, runs=not (args.help or args.cfg or args.info))
+    runs = not (args.help or args.cfg or args.info)
+    return Checked(configs, tuple(map(tuple, lines)), sweeps=sweeps, runs=runs)
 
 
 class _Parser:

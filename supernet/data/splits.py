@@ -57,6 +57,13 @@ class Splits:
         """Whether there is a test split; known without reading it."""
         return self._data.open_test is not None
 
+    def sources(self, *, test: bool) -> dict[str, Source]:
+        """What the splits are read from, by name, to tell whether data are the same; nothing may be learned from it."""
+        named = {"train": self._data.train, "val": self._data.val}
+        if test and self._data.open_test is not None:
+            named["test"] = self._data.open_test()
+        return {name: source for name, source in named.items() if source is not None}
+
     def check(self) -> None:
         """Looks for damaged files and for classes that differ between splits; stages do so before they train.
 

@@ -10,7 +10,6 @@ training part; the last number stands for all others.
 """
 # B batch, N windows, T characters of a window
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +22,12 @@ from torch import Tensor
 from ..config import DataConfig
 from ..errors import SupernetError
 from .augment import Augment
+from .embedded import EMBEDDED, embedded_text
 from .registry import DATASETS, DataSet, no_kwargs
 from .sources import Counter, ImageInfo, Indices
 
-__all__ = ["UNKNOWN", "TextSource", "text"]
+__all__ = ["EMBEDDED", "UNKNOWN", "TextSource", "text"]
 
-MODULES = ("heapq", "textwrap", "random")
-EMBEDDED = 60_000  # characters of the default: a search of two epochs takes half a minute
 LENGTH = 64  # characters of a window where data.kwargs.length is not set
 LONGEST = 4096  # a longer window would only fill the memory
 LARGEST = 2**30  # bytes of a file
@@ -94,7 +92,7 @@ def text(config: DataConfig) -> DataSet:
 
 def _parts(config: DataConfig, length: int) -> tuple[str, str, str]:
     """The characters of the training, the validation and the test part."""
-    whole = _read(Path(config.root).expanduser()) if config.root else _embedded()
+    whole = _read(Path(config.root).expanduser()) if config.root else embedded_text()
     tenth = len(whole) // 10
     if tenth < 2 * length + 1:
         least = 10 * (2 * length + 1)
@@ -125,17 +123,6 @@ def _read(path: Path) -> str:
     if "\0" in text:
         raise SupernetError(f"data.root={path} holds zero bytes: it is binary, or not in UTF-8; give a text file")
     return text
-
-
-def _embedded() -> str:
-    parts = []
-    for name in MODULES:
-        spec = importlib.util.find_spec(name)
-        path = Path(spec.origin) if spec is not None and spec.origin else None
-        if path is None or path.suffix != ".py" or not path.is_file():
-            raise SupernetError(f"this Python has no source of its module {name!r}; give a text file by data.root=FILE")
-        parts.append(path.read_text(encoding="utf-8"))
-    return "".join(parts)[:EMBEDDED]
 
 
 def _place(config: DataConfig) -> str:

@@ -181,7 +181,7 @@ class Checkpoints:
             raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
         try:
             _check_unpacked(path / STATE)
-            return cast(State, torch.load(path / STATE, map_location="cpu", weights_only=True))
+            state = torch.load(path / STATE, map_location="cpu", weights_only=True)
         except SupernetError:
             raise
         except Exception as error:  # whole, and yet not for this torch: setting it aside as damaged would be wrong
@@ -189,6 +189,9 @@ class Checkpoints:
             raise SupernetError(
                 f"{path / STATE} cannot be loaded ({str(error).partition(chr(10))[0]}); {versions}"
             ) from None
+        if not isinstance(state, dict):
+            raise SupernetError(f"{path / STATE} holds a {type(state).__name__}, and no state of a run")
+        return state
 
     def _write_or_warn(self, step: int, state: State, best: bool) -> None:
         try:

@@ -1,9 +1,11 @@
 """A run is a folder, and its name is its identity: the same command finds it again and goes on."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -18,8 +20,9 @@ from .lock import HELD as LOCK_HELD
 from .lock import NAME as LOCK
 from .lock import RunLock
 from .names import run_path
+from .shapes import CONFIG, RESULT, Shape, require_shape
 
-__all__ = ["RunFolder", "as_begun"]
+__all__ = ["RunFolder", "as_begun", "is_begun"]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Opens what is there, as it is; `RunFolder.open` is the way to start or resume a run."""
         self.path = Path(path)
+        self.new = False  # whether `open` has made it
+        self._new_root = False
         self._lock = RunLock(self.path)
 
     @classmethod
@@ -46,12 +51,6 @@ class RunFolder:
             raise SupernetError(unknown(f"run folder in {parent}:", run.path.name, beside, most=6))
         files.refuse_links(run.path)
         return run
-
-    @classmethod
-    def begun(cls, config: RunSettings, stage: str, label: str | None = None, *, prefix: str = "") -> bool:
-        """Whether the run of this configuration is there, finished or not."""
-        digest = identity(config, stage, label)[1]
-        return not config.run.fresh and cls(run_path(config, prefix or stage, digest))._is_of(digest)
 
     @classmethod
     def open(
@@ -74,6 +73,7 @@ class RunFolder:
             files.sync_folder(run.path.parent)
             files.sweep(run.path)
             if not run._config_path.exists():
+                run.new = True
                 everything = {"schema": SCHEMA, "stage": stage, "hash": digest, "identity": own}
                 files.write_json(run._config_path, everything | {"config": dataclasses.asdict(config)})
             elif changes := run._changes(config, own, digest):
@@ -121,7 +121,16 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """`config.json`: schema, stage, the hash that the run began with, identity, config, and allowed `changes`."""
-        return _read_json(self._config_path)
+        stored = _read_json(self._config_path)
+        require_shape(stored, CONFIG, self._config_path)
+        return stored
+
+    @property
+    def hash(self) -> str:
+        """The digest of the identity that the run began with, which its checkpoints carry."""
+        stored = self.config
+        require_shape(stored, {"hash": str}, self._config_path)
+        return str(stored["hash"])
 
     @property
     def finished(self) -> bool:
@@ -131,9 +140,31 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         return _read_json(self.result_path)
 
+    def trained(self, shape: Shape = RESULT) -> dict[str, Any]:
+        """`result` of a stage that trains; raises SupernetError where it has not the `shape` of one."""
+        result = self.result
+        require_shape(result, shape, self.result_path)
+        require_shape(result["metrics"], dict.fromkeys(result["metrics"], (int, float, str)), self.result_path)
+        return result
+
+    def record(self, name: str) -> dict[str, Any]:
+        """The JSON object in the file `name` of the folder; SupernetError where it holds something else."""
+        return _read_json(self.path / name)
+
     def finish(self, result: Mapping[str, object]) -> None:
         """Writes result.json; from then on the same command prints it and does no work."""
         files.write_json(self.result_path, result)
+
+    def discard(self) -> None:
+        """`close`; removes the folder too where `open` made it and nothing was trained in it."""
+        trained = any(self.checkpoints.glob("step-*")) or any(self.path.glob("nan_report*"))
+        log_file = self.path / "metrics.jsonl"
+        if self.new and not trained and not (log_file.exists() and log_file.stat().st_size):
+            shutil.rmtree(self.path, ignore_errors=True)  # while it is ours
+            if self._new_root:
+                with contextlib.suppress(OSError):  # another run is there
+                    self.path.parent.rmdir()
+        self.close()
 
     def close(self) -> None:
         """Lets other processes work on the run; nothing to do where `open` took no lock."""
@@ -153,10 +184,10 @@ class RunFolder:
         """Whether a run with this hash is here."""
         if not self._config_path.exists():
             return False
-        stored = self.config
-        return bool(stored.get("now", stored.get("hash")) == digest)
+        return bool(self.config.get("now", self.hash) == digest)
 
     def _make(self, lock: bool) -> None:
+        self._new_root = not self.path.parent.exists()
         for last in (False, True):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
@@ -222,7 +253,13 @@ class RunFolder:
             return
         stored = _read_json(path)
         resumed = stored.pop("resumed", [])
-        if (resumed or [stored])[-1] != files.plain(now):
+        require_shape({"resumed": resumed}, {"resumed": list}, path)
+        last = (resumed or [stored])[-1]
+        before = last.get("threads") if isinstance(last, dict) else None
+        if before not in (None, now["threads"]) and not self.finished:
+            log.warning("%s was run with %s threads and goes on with %d: on a processor the last bits of numbers "
+                        "change; OMP_NUM_THREADS=%s keeps them", self.path, before, now["threads"], before)  # fmt: skip
+        if last != files.plain(now):
             files.write_json(path, stored | {"resumed": [*resumed, now]})
 
 
@@ -244,12 +281,23 @@ def as_begun(config: S, stage: str, label: str | None = None, *, prefix: str = "
     return config
 
 
+def is_begun(config: RunSettings, stage: str, label: str | None = None, *, prefix: str = "") -> bool:
+    """Whether there is a run of these settings, or of the earlier defaults of the same command; no torch."""
+    if config.run.fresh:
+        return False
+    for candidate in editions_of(config):
+        digest = identity(candidate, stage, label)[1]
+        if RunFolder(run_path(candidate, prefix or stage, digest))._is_of(digest):
+            return True
+    return False
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(files.read_text(path, files.MOST_RECORD, links=False))
     except SupernetError:
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SupernetError(f"{path} is damaged ({error}); run.fresh=true moves the run aside") from None
     if not isinstance(value, dict):
         raise SupernetError(f"{path} is damaged (no JSON object); run.fresh=true moves the run aside")

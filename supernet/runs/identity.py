@@ -3,7 +3,8 @@
 Left out are paths (`data.root`, `data.download`, `data.workers`, the path of the genotype), how it is run (`device`,
 `capture`, `data.resident`), and `run`, `checkpoint`, `log` and `guard`. Data with a registered name are identified by
 that name, wherever they lie. Data that only a path names (an image folder) are identified by the last component of the
-path: two copies of one folder are the same run, two different folders should not share their last name.
+path: two copies of one folder are the same run. Whether what lies there is the same is no part of the identity either:
+`same_data.py` compares it where a run is found.
 
 The identity of a run survives the growth of the settings (`config/editions.py`):
 

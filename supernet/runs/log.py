@@ -183,8 +183,8 @@ def _cut(path: Path, resume_step: int | None) -> None:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             step = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        if resume_step is not None and step <= resume_step:
+        if resume_step is not None and isinstance(step, int) and step <= resume_step:
             rows.append(line + "\n")
     files.write_text(path, "".join(rows))

@@ -11,16 +11,19 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TypedDict, cast
 
 from ..errors import SupernetError
 from ..files import MOST_RECORD, open_plain, read_bytes
+from .shapes import Shape, require_shape
 
 __all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "seal", "verify"]
 
 FILE = "manifest.json"
 SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+SHAPE: Shape = {"step": int, "best": bool, "config": (str, NoneType), "versions": dict, "files": dict}
 _NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
 
 
@@ -86,9 +89,9 @@ def read(folder: Path, digest: str | None = None) -> Manifest:
         raise Damaged(f"{path} cannot be read ({error.strerror})") from None
     if _short(data) != digest:
         raise Damaged(f"{path} has the digest {_short(data)}, its folder's name says {digest}")
-    manifest = cast(Manifest, json.loads(data))  # its digest says that we wrote it
-    if manifest.get("schema") != SCHEMA:
-        raise SupernetError(f"{folder} has the layout {manifest.get('schema')}; this version reads {SCHEMA}")
+    manifest = _manifest(data, path)
+    if manifest["schema"] != SCHEMA:
+        raise SupernetError(f"{folder} has the layout {manifest['schema']}; this version reads {SCHEMA}")
     if step not in (None, manifest["step"]):
         raise Damaged(f"{folder} holds step {manifest['step']}, its name says {step}")
     return manifest
@@ -112,6 +115,21 @@ def verify(folder: Path, digest: str | None = None) -> Manifest:
         if digest_now != entry["sha256"]:
             raise Damaged(f"{path} has changed since it was written: its SHA-256 is not the manifest's")
     return manifest
+
+
+def _manifest(data: bytes, path: Path) -> Manifest:
+    """What `seal` wrote. The digest says that the bytes are whole, and not by whom they were written."""
+    try:
+        value = json.loads(data)
+        require_shape(value if isinstance(value, dict) else {}, {"schema": int}, path)
+        if value["schema"] == SCHEMA:
+            require_shape(value, SHAPE, path)
+            require_shape(value["versions"], {"torch": str}, path)
+            for entry in value["files"].values():
+                require_shape(entry if isinstance(entry, dict) else {}, {"bytes": int, "sha256": str}, path)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(str(error) if isinstance(error, SupernetError) else f"{path} is damaged ({error})") from None
+    return cast(Manifest, value)
 
 
 def _short(data: bytes) -> str:

@@ -16,6 +16,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -26,6 +27,7 @@ from .checkpoint import Checkpoints
 from .folder import RunFolder
 from .log import RunLog
 from .progress import Progress
+from .shapes import as_written
 from .signals import StopSignals
 from .state import State, rng_state, set_rng_state
 
@@ -104,9 +106,7 @@ class Session:
         self.step = 0
         self.log: RunLog | None = None  # from `resume` on, in the main process of a run in a folder
         self._save_every = checkpoint.every_steps
-        self._checkpoints = (
-            Checkpoints(run.checkpoints, checkpoint.keep, config=run.config["hash"]) if run is not None else None
-        )
+        self._checkpoints = Checkpoints(run.checkpoints, checkpoint.keep, config=run.hash) if run is not None else None
         self._best: State | None = None  # in memory, where there is no folder to keep it
         self._signals = StopSignals()
         self._seconds = 0.0  # of the loop up to `_since`, over all resumptions
@@ -142,11 +142,14 @@ class Session:
         latest = self._latest()
         if latest is not None:
             step, state = latest
-            load(state)
-            self.step, self._seconds = step, state["seconds"]
-            set_rng_state(state["rng"])
+            with as_written(self._place / f"step-{step:08d}", "a state of this run"):
+                load(state)
+                self.step, self._seconds = step, float(state["seconds"])
+                set_rng_state(state["rng"])
             if self.team.main:
                 log.info("resumed at step %d", step)
+        elif self.team.main:
+            self._tell_lost()
         self._since = time.monotonic()
         if self.folder is not None and self.team.main:
             resumed = self.step if latest is not None else None
@@ -214,6 +217,16 @@ class Session:
             return self._best
         best = self.team.first(self._checkpoints.best)
         return best[1] if best is not None else None
+
+    @property
+    def _place(self) -> Path:
+        return self.folder.checkpoints if self.folder is not None else Path()
+
+    def _tell_lost(self) -> None:
+        """A run that was at work before, and has no checkpoint of it."""
+        rows = self.folder.path / "metrics.jsonl" if self.folder is not None else None
+        if self.folder is not None and (self.folder.finished or (rows and rows.exists() and rows.stat().st_size)):
+            log.warning("%s has no checkpoint: it starts again at epoch 1", self.folder.path)
 
     def _latest(self) -> tuple[int, State] | None:
         """The newest good checkpoint; the main process looks for it, and the others read the same."""

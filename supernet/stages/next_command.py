@@ -1,42 +1,54 @@
-"""The words of a command that comes after a finished stage, ready to be typed, from the settings of its run."""
+"""Words of a command line: settings in Hydra's grammar, for a shell, and the data of an earlier run."""
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 
+from ..config import DataConfig
+from ..errors import SupernetError
 from ..presets import preset, preset_names
 
-__all__ = ["data_words", "network_words", "override"]
+__all__ = ["data_words", "override", "word"]
 
-CARRIED = ("name", "root", "image_size", "in_chans")  # of the data; how they are augmented is the recipe's affair
-RETRAIN_DATA = "digits"  # the option of `data` that a retraining takes by itself
+# Not of the data, but of how one training reads, augments and cuts them. To mirror pictures or not is of the data.
+OF_ONE_TRAINING = ("download", "workers", "resident", "limit", "pad", "cutout")
+USUAL = "digits"  # the option of `data` where none is chosen
 
 
 def override(key: str, value: object) -> str:
     """`key=value` as a shell hands it to Hydra unchanged: quoted where either of them would read marks in it."""
-    return shlex.quote(f"{key}={_value(value)}")
+    return shlex.quote(word(key, value))
 
 
-def network_words(space: Mapping[str, object]) -> list[str]:
-    """The parts that a space needs where the defaults of retraining are another's."""
-    if space.get("file"):
-        return []
-    return [override(part, space["name"]) for part in ("network", "recipe") if space["name"] in preset_names(part)]
+def word(key: str, value: object) -> str:
+    """`key=value` in Hydra's grammar; raises SupernetError for a key that is no name of a setting."""
+    if not re.fullmatch(r"\+{0,2}[\w./-]+", key):
+        raise SupernetError(f"{key[:60]!r} is no name of a setting")
+    return f"{key}={_value(value)}"
 
 
 def data_words(data: Mapping[str, object]) -> list[str]:
-    """The option of `data` that the search took, and what it set otherwise than that option does."""
+    """The option of `data` that a run took, and what it set otherwise than that option does, in Hydra's grammar.
+
+    [] for data that the command line cannot name, such as arrays of a notebook.
+    """
+    name = str(data.get("name"))
+    if "/" not in name and name not in preset_names("data"):
+        return []
     option = _option(data)
-    usual = _preset(option)
-    words = [] if option == RETRAIN_DATA else [override("data", option)]
-    words += [override(f"data.{key}", data.get(key)) for key in CARRIED if data.get(key) != usual.get(key)]
+    usual = {**asdict(DataConfig()), **_preset(option)}
+    words = [word("data", option)]
+    keys = [field.name for field in fields(DataConfig) if field.name not in (*OF_ONE_TRAINING, "kwargs")]
+    words += [word(f"data.{key}", data[key]) for key in keys if key in data and data[key] != usual[key]]
     arguments, usual_arguments = _group(data, "kwargs"), _group(usual, "kwargs")
     for key, value in arguments.items():
         if key not in usual_arguments:
-            words.append(override(f"+data.kwargs.{key}", value))
+            words.append(word(f"+data.kwargs.{key}", value))
         elif value != usual_arguments[key]:
-            words.append(override(f"data.kwargs.{key}", value))
+            words.append(word(f"data.kwargs.{key}", value))
     return words
 
 
@@ -47,7 +59,7 @@ def _option(data: Mapping[str, object]) -> str:
         return str(data["name"])
     keys = _group(data, "kwargs").keys()
     needed = {option: _group(_preset(option), "kwargs").keys() for option in options}
-    return next((option for option, needs in needed.items() if needs and needs <= keys), RETRAIN_DATA)
+    return next((option for option, needs in needed.items() if needs and needs <= keys), USUAL)
 
 
 def _preset(option: str) -> Mapping[str, object]:

@@ -1,7 +1,6 @@
 """The stage `retrain`: the network of one genotype, trained from scratch and tested once."""
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from ..runs.folder import RunFolder
 
 __all__ = ["STAGE"]
-
-_GENOTYPE = re.compile(r"""\+{0,2}genotype=["']?(.+?)["']?""")
 
 
 def run(config: RetrainConfig) -> "RunFolder":
@@ -39,9 +36,10 @@ def label(config: RetrainConfig) -> Label:
 
 def overrides(words: Sequence[str]) -> list[str]:
     """A genotype whose run keeps the file of a network needs no settings of another one: without `network`."""
+    from .inherited import referred
     from .overrides import with_unlisted, without_group
 
-    references = [match[1] for word in words if (match := _GENOTYPE.fullmatch(word))]
+    references = referred(words)
     needed = len(references) == 1 and _brings_network(references[0])
     return without_group("network", with_unlisted(words), needed=needed)
 
@@ -56,12 +54,20 @@ def _brings_network(reference: str) -> bool:
     return file is not None and "cells" not in file.data
 
 
+def inherited(words: Sequence[str]) -> list[str]:
+    """The data, the size and the recipe of the run that the genotype is of."""
+    from .inherited import inherited_words
+
+    return inherited_words(words)
+
+
 def following(run: "RunFolder") -> str:
     """The export of images where timm can build the network again; else what loads it in Python."""
+    from ..runs.shapes import RETRAINED
     from ..space.lookup import kept_space
     from .next_command import override
 
-    if "task" not in run.result["data"] and kept_space(run.path) is None:
+    if "task" not in run.trained(RETRAINED)["data"] and kept_space(run.path) is None:
         return f"supernet export {override('run', run.path)}"
     allow = run.config["config"].get("allow")
     leave = f", allow={json.dumps(allow)}" if allow else ""
@@ -71,7 +77,7 @@ def following(run: "RunFolder") -> str:
 
 def score(run: "RunFolder") -> float | None:
     """Of the best epoch, which is the one that is kept."""
-    result = run.result
+    result = run.trained()
     return run_score({**(result.get("best") or {}), **result["metrics"]}, result)
 
 
@@ -83,6 +89,7 @@ STAGE = Stage(
     run=run,
     label=label,
     overrides=overrides,
+    inherited=inherited,
     rows=run_rows,
     next=following,
     score=score,

@@ -69,17 +69,19 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> Mapping[str, Seq
     from ..runs.checkpoint import Checkpoints
     from ..runs.folder import RunFolder
     from ..runs.manifest import Damaged
+    from ..runs.shapes import as_written
     from ..train.strengths import strengths_of
 
     folder = RunFolder(run)
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(folder.checkpoints, config=folder.config.get("hash"))
     for step in reversed(checkpoints.steps):
         try:
-            state = checkpoints.load(step)["program"]
+            state = checkpoints.load(step).get("program", {})
         except Damaged:  # the one before may be whole
             continue
         try:
-            return strengths_of(state, folder.config["config"], space)
+            with as_written(folder.checkpoints, "a state of this search"):
+                return strengths_of(state, folder.config["config"], space)
         except SupernetError as error:
             raise SupernetError(f"the run {folder.path} {error}") from None
     raise SupernetError(f"the run {folder.path} has no good checkpoint yet; one is written after each epoch")
@@ -123,14 +125,17 @@ def _searched(run: "RunFolder", allow: Sequence[str]) -> Space:
     if file is not None:
         return file.space(allow)
     stored = run.config
-    if label := stored.get("identity", {}).get("label"):
+    if label := stored["identity"].get("label"):
         raise SupernetError(
             f"the run {run.path} searched the space {str(label)[:60]!r}, which is not registered: give "
             "space=FILE.yaml, or in Python supernet.report.drawings.draw_space(found.net.space, "
             "strengths=found.net.strengths())"
         )
-    chosen = stored["config"]["space"]
-    return get_space(chosen["name"], **chosen.get("args", {}))
+    from ..runs.shapes import as_written
+
+    with as_written(run.path / "config.json", "the space of a search"):
+        chosen = stored["config"]["space"]
+        return get_space(chosen["name"], **chosen.get("args", {}))
 
 
 def _space(name: str, allow: Sequence[str]) -> Space:

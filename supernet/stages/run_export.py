@@ -8,8 +8,10 @@ import torch
 
 from ..errors import SupernetError
 from ..export import MOST_DIFFERENCE, export_model, verify_export
+from ..export.data_facts import complete
 from ..export.timm_entry import check_reads_images
 from ..report.drawings import card_pictures
+from ..runs.shapes import RETRAINED, as_written
 from ..space import SPACES, Genotype
 from ..train.trained import finished_retraining, trained_network
 from .export_config import ExportConfig
@@ -34,7 +36,7 @@ def run_export(config: ExportConfig) -> Exported:
     computes something else; then no folder is left, and an earlier export stays as it was.
     """
     run = finished_retraining(config.run)
-    result = run.result
+    result = run.trained(RETRAINED)
     genotype = Genotype.load(run.genotype_path)
     if genotype.space not in SPACES:
         raise SupernetError(
@@ -44,7 +46,8 @@ def run_export(config: ExportConfig) -> Exported:
     check_reads_images(genotype)
     model = trained_network(run.path)
     data = result["data"]
-    example = torch.randn(4, *data["input_size"], generator=torch.Generator().manual_seed(0))
+    with as_written(run.result_path, "what is known of images"):
+        example = torch.randn(4, *complete(data, model, result["arguments"])["input_size"], generator=_generator())
     differences: list[float] = []
 
     def check(written: Path) -> None:
@@ -64,6 +67,10 @@ def run_export(config: ExportConfig) -> Exported:
         check=check,
     )
     return Exported(written, differences[0])
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def export_retrained(trained: Retrained, folder: str | Path, check: Callable[[Path], None] | None = None) -> Path:

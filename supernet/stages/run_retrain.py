@@ -25,7 +25,7 @@ from ..tasks.task import Task
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
 from .labels import label_of_retraining
-from .running import loop_of, open_splits, run_folder, task_of
+from .running import data_of, loop_of, run_folder, task_of
 from .space_config import keep
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def run_retrain(
     _refuse_dead(space, genotype, config)
     if ranks.main:
         _warn_of_other_data(config)
-    splits = open_splits(config, splits, ranks)
+    splits, same_data = data_of(config, "retrain", splits, ranks)
     task = task or task_of(splits, config.recipe.smoothing)
-    with run_folder(config, "retrain", label, in_folder, ranks) as run:
+    with run_folder(config, "retrain", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)
@@ -91,7 +91,7 @@ def run_retrain(
             loop.load_best()
         metrics = dict(outcome.best if outcome.done else outcome.last)
         if run is not None and finished:
-            metrics = run.result["metrics"]
+            metrics = run.trained()["metrics"]
         elif outcome.done:
             metrics |= _test(program, splits, task, config)
             if run is not None and ranks.main:
@@ -133,7 +133,8 @@ def _warn_of_other_data(config: RetrainConfig) -> None:
     run = RunFolder(path if path.is_dir() else path.parent)
     if not (run.path / "config.json").is_file() or not path.exists():
         return
-    searched_on = run.config.get("identity", {}).get("data", {}).get("name")
+    searched = run.config["identity"].get("data")
+    searched_on = searched.get("name") if isinstance(searched, dict) else None
     if searched_on and searched_on != (here := data_label(config.data)):
         log.warning(
             "the genotype was found on the data %s and is retrained on %s; data=... names others", searched_on, here

@@ -14,7 +14,7 @@ from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
 from ..network.margins import UNDECIDED, decided
 from ..report.tensorboard import show_supernet
-from ..runs.folder import RunFolder, as_begun
+from ..runs.folder import as_begun, is_begun
 from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
@@ -26,7 +26,7 @@ from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
 from .labels import label_of_search
-from .running import loop_of, open_splits, run_folder, task_of
+from .running import data_of, loop_of, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
 from .words import undecided
 
@@ -70,11 +70,11 @@ def run_search(
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
     _check_parts(config, space)
-    if not (in_folder and RunFolder.begun(config, "search", label.text, prefix=label.prefix)):
+    if not (in_folder and is_begun(config, "search", label.text, prefix=label.prefix)):
         refuse_idle_cells(space, config.network)
-    splits = open_splits(config, splits, ranks)
+    splits, same_data = data_of(config, "search", splits, ranks)
     task = task or task_of(splits)
-    with run_folder(config, "search", label, in_folder, ranks) as run:
+    with run_folder(config, "search", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         if run is not None and ranks.main:
             keep(space, run.path)

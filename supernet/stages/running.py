@@ -1,7 +1,7 @@
 """What the stages that train have in common: the data, the task, the run folder, the loop."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,13 @@ from ..data.loader import Batch
 from ..data.splits import Splits, open_data
 from ..errors import SupernetError
 from ..runs.folder import RunFolder
+from ..runs.same_data import compare_or_note, tell_finished
 from ..runtime.ranks import Ranks
 from ..tasks.task import TASKS, Task
 from ..train.loop import Loop, Program
 from .stage import Label
 
-__all__ = ["folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
+__all__ = ["data_of", "folder_of", "loop_of", "open_splits", "run_folder", "task_of"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,20 @@ def open_splits(config: SearchConfig | RetrainConfig, splits: Splits | None, ran
     return ranks.first(work)
 
 
+def data_of(
+    config: SearchConfig | RetrainConfig, stage: str, splits: Splits | None, ranks: Ranks
+) -> tuple[Splits, Callable[[RunFolder], None]]:
+    """The data, as `open_splits` gives them, and what compares them with those that a run folder began with."""
+    opened = open_splits(config, splits, ranks)
+
+    def check(run: RunFolder) -> None:
+        compare_or_note(run, config.data, stage, opened, own=splits is not None)
+        if run.finished:
+            tell_finished(run)
+
+    return opened, check
+
+
 def task_of(splits: Splits, smoothing: float = 0.0) -> Task:
     """The task that the data set names; `smoothing` of labels in [0, 1)."""
     task: Task = TASKS[splits.info.task](splits.info.num_classes, smoothing=smoothing)
@@ -56,9 +71,18 @@ def task_of(splits: Splits, smoothing: float = 0.0) -> Task:
 
 @contextmanager
 def run_folder(
-    config: SearchConfig | RetrainConfig, stage: str, label: Label, in_folder: bool, ranks: Ranks
+    config: SearchConfig | RetrainConfig,
+    stage: str,
+    label: Label,
+    in_folder: bool,
+    ranks: Ranks,
+    data: Callable[[RunFolder], None],
 ) -> Iterator[RunFolder | None]:
-    """The run folder, held against other processes while the stage works in it; the main rank decides which it is."""
+    """The run folder, held against other processes while the stage works in it; the main rank decides which it is.
+
+    There `data` compares the data with those of the run. A new folder goes again where the stage fails before it has
+    trained anything.
+    """
     if not in_folder:
         yield None
         return
@@ -68,11 +92,25 @@ def run_folder(
     def work() -> RunFolder | None:
         if not ranks.main:
             return None
-        return RunFolder.open(config, stage, label.text, prefix=label.prefix, lock=True)
+        run = RunFolder.open(config, stage, label.text, prefix=label.prefix, lock=True)
+        with _or_discarded(run):
+            data(run)
+        return run
 
     with ranks.first(work) or RunFolder(Path()) as run:
         path = ranks.broadcast(str(run.path))
-        yield run if ranks.main else RunFolder(path)
+        with _or_discarded(run):
+            yield run if ranks.main else RunFolder(path)
+
+
+@contextmanager
+def _or_discarded(run: RunFolder) -> Iterator[None]:
+    """Closes the run where the work inside fails, and removes it where it is new and nothing was trained."""
+    try:
+        yield
+    except Exception:
+        run.discard()
+        raise
 
 
 def loop_of(

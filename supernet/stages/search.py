@@ -45,17 +45,18 @@ def overrides(words: Sequence[str]) -> list[str]:
 
 
 def following(run: "RunFolder") -> str:
-    """The retraining: with the data set, the parts that the space needs, and the leave to import its classes."""
-    from .next_command import data_words, network_words, override
+    """The retraining, which takes data and size from the run; with the leave to import classes of its space."""
+    from .next_command import override
 
-    config = run.config["config"]
-    allow = [override("allow", config["space"]["allow"])] if config["space"].get("allow") else []
-    words = [override("genotype", run.path), *network_words(config["space"]), *data_words(config["data"]), *allow]
-    return f"supernet retrain {' '.join(words)}"
+    space = run.config["config"].get("space")
+    leave = space.get("allow") if isinstance(space, dict) else None
+    allow = [override("allow", leave)] if leave else []
+    return f"supernet retrain {' '.join([override('genotype', run.path), *allow])}"
 
 
 def score(run: "RunFolder") -> float | None:
-    return run_score(run.result["metrics"], run.result)
+    result = run.trained()
+    return run_score(result["metrics"], result)
 
 
 STAGE = Stage(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
+from ..errors import SupernetError, short
 from ..files import slug
 from .words import explained
 
@@ -51,6 +52,10 @@ def as_given(overrides: Sequence[str]) -> list[str]:
     return list(overrides)
 
 
+def nothing_inherited(overrides: Sequence[str]) -> list[str]:
+    return []
+
+
 def no_rows(result: object) -> Mapping[str, str]:
     return {}
 
@@ -74,6 +79,8 @@ class Stage(Generic[C, R]):
     label: Callable[[C], Label] | None = None
     # The command line's words as Hydra is to compose them.
     overrides: Callable[[Sequence[str]], list[str]] = as_given
+    # Words that an earlier run, named among those typed, adds to them. Raises SupernetError as `label` does.
+    inherited: Callable[[Sequence[str]], list[str]] = nothing_inherited
     rows: Callable[[R], Mapping[str, str]] = no_rows  # what is printed of the result, by row
     next: Callable[[R], str] | None = None  # the command that comes after it
     score: Callable[[R], float | None] | None = None  # what a sweep may optimise; never of the test split
@@ -86,6 +93,18 @@ class Stage(Generic[C, R]):
 
         label = self.label(config)
         return RunFolder.find_finished(cast("RunSettings", config), self.name, label.text, prefix=label.prefix)
+
+    def found(self, config: C) -> "RunFolder | None":
+        """`finished`, once its data were compared and one line has told of it; SupernetError where they are others."""
+        run = self.finished(config)
+        if run is not None:
+            from ..runs.same_data import compare_finished, tell_finished
+
+            settings = cast("RunSettings", config)
+            if hasattr(settings, "data"):
+                compare_finished(run, settings.data, self.name, settings.seed)
+            tell_finished(run)
+        return run
 
 
 AnyStage: TypeAlias = Stage[Any, Any]  # the command line knows none of them
@@ -100,7 +119,7 @@ def folder_prefix(config: "SearchConfig | RetrainConfig", *words: str) -> str:
 
 def run_rows(run: "RunFolder") -> dict[str, str]:
     """The rows of a finished run."""
-    result = run.result
+    result = run.trained()
     rows = {"run folder": str(run.path)}
     for name, value in result["metrics"].items():
         if isinstance(value, (int, float)) and (text := explained(name, value)):
@@ -115,5 +134,9 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
 
 def run_score(metrics: Mapping[str, float], result: Mapping[str, object]) -> float | None:
     """Of `metrics` the one on the validation part that the task of the run selects by."""
-    value = metrics.get(f"val/{result.get('selects', 'top1')}")  # the default serves runs of earlier versions
-    return None if value is None else float(value)
+    name = f"val/{result.get('selects', 'top1')}"  # the default serves runs of earlier versions
+    value = metrics.get(name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise SupernetError(f"the metric {short(name)} of the run is {short(repr(value))}, and no number") from None

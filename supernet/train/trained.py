@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import SupernetError
+from ..errors import SupernetError, short
 from ..network import build_from
 from ..network.bounded import sized_by_files
 from ..network.shapes import difference
 from ..runs.checkpoint import Checkpoints
 from ..runs.folder import RunFolder
+from ..runs.shapes import RETRAINED, as_written
 from ..space import Genotype, Space
 from ..space.lookup import find_space
 from .retrain import selected_weights
@@ -38,17 +39,25 @@ def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> n
     Raises SupernetError where it is no finished run of the stage retrain.
     """
     retraining = finished_retraining(run)
-    stored = retraining.result["arguments"]
-    arguments = {key: value for key, value in stored.items() if key != "pretrained"}  # overwritten below
+    result = retraining.trained(RETRAINED)
+    arguments = {key: value for key, value in result["arguments"].items() if key != "pretrained"}  # overwritten below
     genotype = Genotype.load(retraining.genotype_path, links=False)
+    if genotype.hash != result["genotype"]:
+        raise SupernetError(
+            f"{retraining.genotype_path} is of another run: its hash is {genotype.hash}, and what was trained has "
+            f"{short(result['genotype'])}"
+        )
     space = find_space(retraining.path, genotype, allow)
-    best = Checkpoints(retraining.checkpoints).best()
+    # A checkpoint of another run is refused by the hash of its settings.
+    best = Checkpoints(retraining.checkpoints, config=retraining.hash).best()
     if best is None:
         raise SupernetError(f"{retraining.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
     weights = selected_weights(best[1]["program"])
-    _check_sizes(retraining, space, genotype, arguments, weights)
-    model = build_from(space, genotype, **arguments)
-    model.load_state_dict(weights)
+    with as_written(retraining.result_path, "the arguments of a network"):
+        _check_sizes(retraining, space, genotype, arguments, weights)
+        model = build_from(space, genotype, **arguments)
+    with as_written(retraining.checkpoints, "the weights of this network"):
+        model.load_state_dict(weights)
     return model.eval()
 
 

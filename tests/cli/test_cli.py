@@ -271,20 +271,23 @@ def test_the_next_command_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_the_next_command_has_the_data_of_the_search(given: list[str], tmp_path: Path) -> None:
     """Composed again, its data are those that were searched on."""
+    import random
     import shlex
 
+    from supernet.cli.inherit import inherited_by, joined
     from supernet.cli.settings import register
     from supernet.cli.validate import check
     from supernet.runs.folder import RunFolder
+    from supernet.space import get_space
 
     register()
     config = check(STAGES["search"], given).configs[0]
     run = RunFolder.open(config, "search")
+    get_space("darts").sample(random.Random(0)).save(run.genotype_path)
     command = shlex.split(STAGES["search"].next(run))
-    assert command[:2] == ["supernet", "retrain"]
-    assert check(STAGES["retrain"], command[2:]).configs[0].data == config.data
-    if not given:
-        assert command[2:] == [f"genotype={run.path}"]
+    assert command == ["supernet", "retrain", f"genotype={run.path}"]
+    words = joined(command[2:], inherited_by(STAGES["retrain"], command[2:]).words)
+    assert check(STAGES["retrain"], words).configs[0].data == config.data
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def fails(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line with which a command ends."""
     capsys.readouterr()
     assert main(line) == 2
-    error = capsys.readouterr().err.strip()
+    error = "\n".join(line for line in capsys.readouterr().err.splitlines() if " INFO " not in line)
     assert "\n" not in error
     return error
 

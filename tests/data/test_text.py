@@ -242,11 +242,11 @@ def test_from_the_command_line_to_the_loaded_network(
     small = ["space=darts_rnn", "space.args.nodes=2", "network.hidden=8"]
     assert main(["search", *small, *data, "run.name=found"]) == 0
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
-    parts = "network=darts_rnn recipe=darts_rnn data=text data.root=mine.txt data.kwargs.length=4"
-    assert rows["next"] == f"supernet retrain genotype=runs/found {parts}"
+    assert rows["next"] == "supernet retrain genotype=runs/found"
     assert float(rows["val/bpc"]) > 0
-    line = [*rows["next"].split()[1:], *data, "network.hidden=8", "run.name=made"]
-    assert main(line) == 0
+    assert main([*rows["next"].split()[1:], "batch_size=16", "epochs=1", "run.name=made"]) == 0
+    settings = json.loads(Path("runs/made/config.json").read_text())["config"]
+    assert settings["network"] == {"hidden": 8, "dropout": 0.1} and settings["recipe"]["clip"] == 0.25
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
     result = json.loads(Path("runs/made/result.json").read_text())
     assert {"test/bpc", "parameters"} <= rows.keys() and "trained_network" in rows["next"]

@@ -1,0 +1,74 @@
+"""Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from .. import files
+from ..config import DataConfig
+from ..data.digest import Record, as_json, changes, from_json
+from ..data.digest_sources import record_of_files, record_of_samples
+from ..errors import SupernetError
+from .folder import RunFolder
+
+if TYPE_CHECKING:
+    from ..data.splits import Splits
+
+__all__ = ["FILE", "compare_finished", "compare_or_note", "tell_finished"]
+
+FILE = "data_digest.json"  # in the run folder
+UNREAD = {"search": ("test",)}  # splits that a stage never reads
+
+log = logging.getLogger(__name__)
+
+
+def compare_or_note(run: RunFolder, data: DataConfig, stage: str, splits: "Splits", own: bool) -> None:
+    """Notes the record of the data in a new run, and compares it in one that is there; `own` data have no settings.
+
+    Raises SupernetError where they differ.
+    """
+    record = None if own else record_of_files(data)
+    record = record or record_of_samples(splits.sources(test=stage not in UNREAD))
+    if run.new or (not _compare(run, data, stage, record) and not run.finished):
+        files.write_json(run.path / FILE, as_json(record))
+
+
+def compare_finished(run: RunFolder, data: DataConfig, stage: str, seed: int) -> None:
+    """Raises SupernetError where the data of a finished run have changed, or are not there any more."""
+    try:
+        record = record_of_files(data)
+        if record is None:
+            from ..data.splits import open_data
+
+            record = record_of_samples(open_data(data, seed).sources(test=stage not in UNREAD))
+    except SupernetError as error:
+        raise SupernetError(f"{error}; what an earlier run gave is in {run.result_path}") from None
+    _compare(run, data, stage, record)
+
+
+def tell_finished(run: RunFolder) -> None:
+    """One line: the run that was found has ended, when, and what would start anew."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.result_path.stat().st_mtime))
+    log.info("%s finished on %s, this is its result; run.fresh=true, or another run.name, starts anew", run.path, when)
+
+
+def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bool:
+    """Whether there is a record to compare with; raises SupernetError where it differs."""
+    path = run.path / FILE
+    if not path.is_file():
+        log.warning("%s is from before data were compared: whether its data have changed is not known", run.path)
+        return False
+    noted = from_json(run.record(FILE), str(path))
+    if differences := changes(noted, record, UNREAD.get(stage, ())):
+        raise SupernetError(
+            f"the data of {run.path} are others now{_elsewhere(run, data)}: {differences}; run.fresh=true "
+            "starts anew and moves the run aside, another run.name keeps both"
+        )
+    return True
+
+
+def _elsewhere(run: RunFolder, data: DataConfig) -> str:
+    """Where the run had its data, where that is another place."""
+    group = run.config["config"].get("data")
+    root = group.get("root") if isinstance(group, dict) else None
+    return f" (data.root was {str(root)[:80]}, is {data.root})" if root != data.root else ""
