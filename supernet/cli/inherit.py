@@ -25,16 +25,17 @@ class Inherited(NamedTuple):
 
 
 def inherited_by(stage: AnyStage, words: Sequence[str]) -> Inherited:
-    """What the earlier run adds to `words`.
+    """What the earlier run adds to `words`, which are those that were typed.
 
     A run that was begun by the same words when nothing was taken over goes on without, and keeps its name; one of the
     present kind comes first. Raises SupernetError for mistakes.
     """
     if any(word in _SHOWING for word in words) or not (more := stage.inherited(words)):
         return Inherited([], "")
-    both = joined(words, more)
+    alone = stage.overrides(words)
+    both = joined(alone, more)
     checked = check(stage, both)
-    if checked.runs and not _begun(stage, checked, both, more) and _begun(stage, check(stage, words), words, []):
+    if checked.runs and not _begun(stage, checked, both, more) and _begun(stage, check(stage, alone), alone, []):
         return Inherited([], _KEPT)
     shown = " ".join(word.lstrip("+") for word in more)
     return Inherited(more, f"taken over with the genotype: {shown}; what is typed wins")

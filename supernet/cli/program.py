@@ -34,9 +34,8 @@ log = logging.getLogger(__name__)
 def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     """Run the stage with these arguments; raises SupernetError for a mistake in them, SystemExit as Hydra does."""
     register()
-    argv = stage.overrides(argv)
     inherited = inherited_by(stage, argv)
-    argv = joined(argv, inherited.words)
+    argv = joined(stage.overrides(argv), inherited.words)
     checked = check(stage, argv)
     if checked.runs:
         for config in checked.configs:

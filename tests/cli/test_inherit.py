@@ -41,8 +41,7 @@ def searched(name: str = "RUN", space: str = "darts", **settings: object) -> str
 def composed(*words: str) -> Any:
     """The settings of a retraining with these words."""
     register()
-    given = RETRAIN.overrides(words)
-    return check(RETRAIN, joined(given, inherited_by(RETRAIN, given).words)).configs[0]
+    return check(RETRAIN, joined(RETRAIN.overrides(words), inherited_by(RETRAIN, words).words)).configs[0]
 
 
 def test_data_size_and_recipe_are_those_of_the_search() -> None:
@@ -138,6 +137,7 @@ cells: {family: top_k, macro: darts, kinds: [normal, reduce], reductions: [reduc
         edited(run, lambda config, network=network: config.update(network=network))
     assert inherited_words(["genotype=runs/cells"])[1:-1] == ["network.channels=16", "network.layers=8"]
     assert inherited_words(["genotype=runs/net"])[1:-1] == ["++network.width=3"]
+    assert composed("genotype=runs/net").network == {"width": 3}
 
 
 def edited(run: str | Path, change: Callable[[dict[str, Any]], None]) -> None:
