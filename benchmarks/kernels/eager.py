@@ -17,6 +17,7 @@ __all__ = ["EAGER"]
 
 Run = Callable[[], tuple[Any, ...]]
 Tensors = Sequence[Tensor]
+TINY = 1e-30  # beside a variance of 1 it is 0 in every type; torch 2.11 refuses an epsilon of 0
 
 
 def _view(x: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def sep_second(z1: Tensors, mean: Tensor, scale: Tensor, shift: Tensor, dw: Tens
 def _normed(z: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """In the type of `z`; the mean is taken off in a wider one, as batch norm does."""
     if z.dtype == torch.bfloat16:
-        return F.batch_norm(z, mean, torch.ones_like(mean), scale, shift, training=False, eps=0.0)
+        return F.batch_norm(z, mean, torch.ones_like(mean), scale, shift, training=False, eps=TINY)
     return (z - _view(mean)) * _view(scale) + _view(shift)
 
 

@@ -62,6 +62,11 @@ def _dispatch(argv: list[str]) -> int:
     if "--version" in rest:
         print(f"supernet {__version__}")
         return 0
+    from .stage_help import asks_for_help, stage_help
+
+    if asks_for_help(rest):
+        print(stage_help(stage, rest))
+        return 0
     from .program import run_program
 
     return run_program(stage, rest)

@@ -12,15 +12,15 @@ __all__ = ["DataConfig"]
 class DataConfig:
     """A data set and its counted augmentation; None takes the default of the data set's entry."""
 
-    name: str = "digits"
-    root: str | None = None
-    download: bool = False
+    name: str = "digits"  # a registered data set, or one of timm's with a slash (torch/cifar10)
+    root: str | None = None  # the folder of the data
+    download: bool = False  # fetch what is missing
     image_size: int | None = None  # pixels a side, after resizing
     in_chans: int | None = None  # 1 grey or 3 RGB
     flip: bool | None = None  # mirror left-right with probability .5
     pad: int | None = None  # pixels of zero padding before the random crop
     cutout: int | None = None  # side of the square set to zero, in pixels, before it is fitted to small images
-    workers: int = 0
+    workers: int = 0  # processes that read images; 0 reads in the main one
     resident: str = "auto"  # images in memory are moved to the device: auto (a GPU with room for them), on, off
     limit: int | None = None  # use only the first N training samples of the counted permutation
     kwargs: dict[str, Any] = field(default_factory=dict)  # passed to timm.data.create_dataset

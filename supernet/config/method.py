@@ -20,22 +20,24 @@ class MethodConfig:
     `order` is which half of a step comes first, `alpha_every` how many steps there are to one of the alphas.
     """
 
-    name: str = "darts"
-    relaxation: Part = "softmax"
-    hypergradient: Part = "first_order"
+    name: str = "darts"  # what runs and genotypes call the method
+    relaxation: Part = "softmax"  # alphas to mixing weights
+    hypergradient: Part = "first_order"  # how the gradient of the alphas is estimated
     warmup_epochs: int = 0  # epochs in which only weights learn
-    connectors: Parts = field(default_factory=list, metadata=LATER)
-    sampler: Part | None = field(default=None, metadata=LATER)
-    perturbation: Part | None = field(default=None, metadata=LATER)
-    regularisers: Parts = field(default_factory=list, metadata=LATER)
-    filters: Parts = field(default_factory=list, metadata=LATER)
-    alpha_optimiser: Part = field(default="adam", metadata=LATER)
-    after_update: Parts = field(default_factory=list, metadata=LATER)
+    connectors: Parts = field(default_factory=list, metadata=LATER)  # how edges enter their nodes
+    sampler: Part | None = field(default=None, metadata=LATER)  # a draw of the mixing weights in each half of a step
+    perturbation: Part | None = field(default=None, metadata=LATER)  # other mixing weights while the weights learn
+    regularisers: Parts = field(default_factory=list, metadata=LATER)  # terms that are added to the losses
+    filters: Parts = field(default_factory=list, metadata=LATER)  # what changes the weights' gradients
+    alpha_optimiser: Part = field(default="adam", metadata=LATER)  # what steps the alphas
+    after_update: Parts = field(default_factory=list, metadata=LATER)  # what follows each step of the weights
+    # what looks at each ended epoch and may prune, freeze or stop
     watchers: Parts = field(default_factory=list, metadata=LATER)
-    selector: Part = field(default="projection", metadata=LATER)
-    schedule: Part | None = field(default=None, metadata=LATER)
-    order: str = field(default="alpha_first", metadata=LATER)  # or weight_first
-    alpha_every: int = field(default=1, metadata=LATER)
+    selector: Part = field(default="projection", metadata=LATER)  # what makes the genotype
+    schedule: Part | None = field(default=None, metadata=LATER)  # the phases of the search
+    # which half of a step comes first: alpha_first or weight_first
+    order: str = field(default="alpha_first", metadata=LATER)
+    alpha_every: int = field(default=1, metadata=LATER)  # steps of the weights to one of the alphas
 
     def __post_init__(self) -> None:
         require(self.warmup_epochs >= 0, f"method.warmup_epochs={self.warmup_epochs} must be 0 or more")
@@ -48,10 +50,10 @@ class MethodConfig:
 class WeightConfig:
     """Optimiser of the weights during search (DARTS, arXiv:1806.09055, section 3): SGD with a cosine schedule."""
 
-    lr: float = 0.025
-    min_lr: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
+    lr: float = 0.025  # learning rate in the first epoch
+    min_lr: float = 0.001  # learning rate that the cosine ends at
+    momentum: float = 0.9  # of SGD, in [0, 1)
+    weight_decay: float = 3e-4  # of SGD
     clip: float = 5.0  # largest gradient norm; 0 switches clipping off
 
     def __post_init__(self) -> None:
@@ -66,10 +68,10 @@ class WeightConfig:
 class AlphaConfig:
     """Adam on the alphas (DARTS, section 3)."""
 
-    lr: float = 3e-4
-    weight_decay: float = 1e-3
-    beta1: float = 0.5
-    beta2: float = 0.999
+    lr: float = 3e-4  # learning rate of Adam
+    weight_decay: float = 1e-3  # added to the gradient, as L2
+    beta1: float = 0.5  # decay of the mean of gradients
+    beta2: float = 0.999  # decay of the mean of their squares
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"alphas.lr={self.lr} must be above 0")

@@ -12,26 +12,26 @@ __all__ = ["RecipeConfig", "RetrainConfig", "SpeedConfig"]
 class RecipeConfig:
     """How a discrete network is trained; names are timm's. The defaults are the DARTS recipe (CIFAR-10)."""
 
-    opt: str = "sgd"
-    lr: float = 0.025
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
+    opt: str = "sgd"  # timm's name of the optimiser
+    lr: float = 0.025  # learning rate in the first epoch
+    momentum: float = 0.9  # of SGD, in [0, 1)
+    weight_decay: float = 3e-4  # of the optimiser
     filter_bias_and_bn: bool = False  # True: no weight decay on biases and norms (timm's default)
-    sched: str = "cosine"
-    min_lr: float = 0.0
-    warmup_epochs: int = 0
-    warmup_lr: float = 1e-5
-    decay_rate: float = 0.1
-    decay_epochs: int = 30
-    clip: float = 5.0
+    sched: str = "cosine"  # timm's name of the schedule
+    min_lr: float = 0.0  # learning rate that the schedule ends at
+    warmup_epochs: int = 0  # epochs in which the rate rises from warmup_lr
+    warmup_lr: float = 1e-5  # learning rate at the start of the warm-up
+    decay_rate: float = 0.1  # factor of the step schedule
+    decay_epochs: int = 30  # epochs between two steps of the step schedule
+    clip: float = 5.0  # largest gradient norm; 0 switches clipping off
     drop_path: float = 0.2  # grows linearly from 0 over the epochs
     auxiliary: float = 0.4  # weight of the auxiliary loss; 0 switches the head off
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    smoothing: float = 0.0  # of labels, in [0, 1)
+    mixup: float = 0.0  # alpha of mixup; 0 switches it off
+    cutmix: float = 0.0  # alpha of cutmix; 0 switches it off
     ema: float = 0.0  # decay of the weight average; 0 switches it off
     auto_augment: str | None = None  # timm's policy string, e.g. rand-m9-mstd0.5
-    layer_decay: float | None = None
+    layer_decay: float | None = None  # factor of the rate from one layer to the one before; null: none
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"recipe.lr={self.lr} must be above 0")

@@ -19,9 +19,9 @@ MAY_CHANGE = (
 class RunConfig:
     """Where a run lives; no part of its identity."""
 
-    root: str = "runs"
-    name: str | None = None
-    fresh: bool = False
+    root: str = "runs"  # the folder of all run folders
+    name: str | None = None  # the run's folder below run.root; null: made of the settings
+    fresh: bool = False  # move an existing run aside and start anew
     allow_changes: list[str] = field(default_factory=list)  # settings that may differ from those of a run by this name
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class CheckpointConfig:
     """When to save; no part of a run's identity, because saving changes no number."""
 
     every_steps: int = 0  # 0: at the end of each epoch only
-    keep: int = 2
+    keep: int = 2  # checkpoints that are kept, 2 or more
 
     def __post_init__(self) -> None:
         require(self.every_steps >= 0, f"checkpoint.every_steps={self.every_steps} must be 0 or more")
@@ -58,8 +58,8 @@ class LogConfig:
     """What is shown and written along the way; no part of a run's identity."""
 
     every: int = 10  # steps between two progress lines and two rows of metrics.jsonl
-    tensorboard: bool = True
-    progress: bool = True
+    tensorboard: bool = True  # write TensorBoard events
+    progress: bool = True  # show the progress line
 
     def __post_init__(self) -> None:
         require(self.every >= 1, f"log.every={self.every} must be 1 or more")

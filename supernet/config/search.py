@@ -19,8 +19,8 @@ class SearchConfig(StageConfig):
     weights: WeightConfig = field(default_factory=WeightConfig)
     alphas: AlphaConfig = field(default_factory=AlphaConfig)
     alpha_share: float = 0.5  # share of the training split that the alphas learn from
-    executor: str = "auto"
-    # Of a genotype whose output its input does not reach: say so (name), or take the strongest live one near it
+    executor: str = "auto"  # what runs the mixed cells: auto, reference, torch, cpu, cuda
+    # of a genotype whose output its input does not reach: say so (name), or take the strongest live one near it
     # (neighbour).
     dead_cells: str = field(default="name", metadata={"since": 3})
     capture: str = "auto"  # whole steps as a CUDA graph, where CUDA is and a step allows it; off: never

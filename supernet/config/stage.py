@@ -15,14 +15,14 @@ __all__ = ["StageConfig"]
 class StageConfig:
     """Seed, length and device of a training, its data, and how it is kept."""
 
-    seed: int = 0
-    epochs: int = 50
-    batch_size: int = 64
-    device: str = "auto"
-    amp: str = "off"
+    seed: int = 0  # of weights, alphas, data order, augmentation and cuts
+    epochs: int = 50  # passes over the training part
+    batch_size: int = 64  # samples a step, over all processes together
+    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1 ...
+    amp: str = "off"  # off, or bf16: forward passes in bfloat16
     deterministic: bool = False  # the same bits on every run of a GPU too, at the price of speed
     data: DataConfig = field(default_factory=DataConfig)
-    network: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)  # arguments of the network, such as channels and layers
     run: RunConfig = field(default_factory=RunConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)

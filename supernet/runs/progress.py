@@ -22,8 +22,8 @@ Values = Mapping[str, str | float]
 class Progress:
     """The progress line of a run of `epochs` times `steps` steps, or without epochs; a context manager.
 
-    On a terminal it is redrawn at most ten times a second; elsewhere (a file, a pipe, TERM=dumb) every `every` steps
-    and at the end of each epoch. NO_COLOR switches the colour off.
+    On a terminal it is redrawn at most ten times a second; elsewhere (a file, a pipe, TERM=dumb) after the first step,
+    every `every` steps and at the end of each epoch. NO_COLOR switches the colour off.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class Progress:
         done = (epoch - 1) * self.steps + step
         self._images += images
         self._seen.append((now, done, self._images))
-        shown = now >= self._next if self._tty else step % self.every == 0
+        # The first step shows that something happens, long before there are ten.
+        shown = now >= self._next if self._tty else step % self.every == 0 or len(self._seen) == 1
         if not (shown or step == self.steps):
             return
         self._next = now + REDRAW
@@ -67,6 +68,13 @@ class Progress:
         shown_values = values() if callable(values) else values
         fields += [f"{name} {_shown(name, value)}" for name, value in shown_values.items()]
         self._show(fields + self._pace(done))
+
+    def left(self) -> float | None:
+        """Seconds until the last step, by the pace of the last steps; None before there is one to go by."""
+        if len(self._seen) < 2:
+            return None
+        (start, steps, _), (now, done, _) = self._seen[0], self._seen[-1]
+        return ((self.epochs or 1) * self.steps - done) * (now - start) / max(done - steps, 1)
 
     def message(self, text: str) -> None:
         """A line of its own that stays."""

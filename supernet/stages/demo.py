@@ -6,7 +6,17 @@ from .stage import Stage, Words
 __all__ = ["STAGE"]
 
 
+HELP = """\
+Usage: supernet demo        searches, retrains and exports on the embedded digits, beside two random cells of equal size
+       supernet demo fresh  the same from the beginning; without it what is there is found or goes on
+
+It takes some minutes on two cores, needs no download, and leaves its runs in runs/demo."""
+
+
 def run(words: Words) -> int:
+    if any(word in ("-h", "--help", "help") for word in words.given):
+        print(HELP)
+        return 0
     if words.given not in ((), ("fresh",)):
         raise SupernetError(
             f"supernet demo takes no settings, but was given {' '.join(words.given)[:80]!r}; allowed: fresh"

@@ -1,7 +1,7 @@
 """A retraining as a function: the network of a genotype, trained from scratch, tested once for the selected epoch."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
 from ..errors import SupernetError
+from ..report.notebook import epochs_of, result_html, result_text
 from ..runs.folder import RunFolder, as_begun
 from ..runs.names import data_label
 from ..runtime.device import autocast, pick, seed_everything
@@ -36,7 +37,7 @@ __all__ = ["Retrained", "run_retrain"]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Retrained:
     """What retraining gives: the selected network with its metrics, and what exporting it needs."""
 
@@ -49,6 +50,15 @@ class Retrained:
     done: bool
     folder: Path | None
     space: Space | None = None
+    history: Sequence[Mapping[str, object]] = ()  # the metrics of each epoch that ended in this process
+
+    def __repr__(self) -> str:
+        return result_text("Retrained", self.genotype, self.metrics, self.done, self.folder)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the cells and the epochs."""
+        rows = epochs_of(self.folder, self.history)
+        return result_html("retraining", self.space, self.genotype, self.metrics, rows)
 
 
 @as_configured
@@ -97,25 +107,13 @@ def run_retrain(
             if run is not None and ranks.main:
                 keep(space, run.path)
                 genotype.save(run.genotype_path)
-                counts = {
-                    "parameters": _parameters(program.model),
-                    "arguments": arguments,
-                    "data": _describe(splits.info),
-                }
-                counts |= {"selects": task.selects, "seconds": outcome.seconds}
-                run.finish({"genotype": genotype.hash, "metrics": metrics, **counts})
+                facts = {"arguments": arguments, "data": _describe(splits.info), "seconds": outcome.seconds}
+                facts |= {"parameters": _parameters(program.model), "selects": task.selects}
+                run.finish({"genotype": genotype.hash, "metrics": metrics, **facts})
         ranks.barrier()
-        return Retrained(
-            program.model,
-            genotype,
-            arguments,
-            _describe(splits.info),
-            metrics,
-            outcome.seconds,
-            outcome.done,
-            run.path if run is not None else None,
-            space,
-        )
+        path = run.path if run is not None else None
+        trained = program.model, genotype, arguments, _describe(splits.info), metrics
+        return Retrained(*trained, outcome.seconds, outcome.done, path, space, outcome.history)
 
 
 def _refuse_dead(space: Space, genotype: Genotype, config: RetrainConfig) -> None:

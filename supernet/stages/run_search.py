@@ -1,7 +1,7 @@
 """A search as a function: open the data, build what is trained, run the loop, write the result."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from ..methods import Method
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
 from ..network.margins import UNDECIDED, decided
+from ..report.notebook import epochs_of, result_html, result_text
 from ..report.tensorboard import show_supernet
 from ..runs.folder import as_begun, is_begun
+from ..runs.meanings import undecided
 from ..runtime.device import pick, seed_everything
 from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
@@ -28,7 +30,6 @@ from ..version import versions
 from .labels import label_of_search
 from .running import data_of, loop_of, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
-from .words import undecided
 
 __all__ = ["Searched", "run_search"]
 
@@ -36,7 +37,7 @@ __all__ = ["Searched", "run_search"]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Searched:
     """What a search gives. `metrics` are those of its last epoch; `done` is False where it was told to stop early."""
 
@@ -46,6 +47,15 @@ class Searched:
     seconds: float
     done: bool
     folder: Path | None
+    history: Sequence[Mapping[str, object]] = ()  # the metrics of each epoch that ended in this process
+
+    def __repr__(self) -> str:
+        return result_text("Searched", self.genotype, self.metrics, self.done, self.folder)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the cells and the epochs."""
+        rows = epochs_of(self.folder, self.history)
+        return result_html("search", self.net.space, self.genotype, self.metrics, rows)
 
 
 @as_configured
@@ -100,7 +110,13 @@ def run_search(
             )
         ranks.barrier()  # what the main rank has written is there for all of them
         return Searched(
-            genotype, program.net, outcome.last, outcome.seconds, outcome.done, run.path if run is not None else None
+            genotype,
+            program.net,
+            outcome.last,
+            outcome.seconds,
+            outcome.done,
+            run.path if run is not None else None,
+            outcome.history,
         )
 
 

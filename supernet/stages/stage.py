@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, 
 
 from ..errors import SupernetError, short
 from ..files import slug
-from .words import explained
+from ..runs.meanings import explained
 
 if TYPE_CHECKING:
     from ..config import RetrainConfig, SearchConfig

@@ -79,7 +79,7 @@ def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: I
     return {key: value for key, value in fitting.items() if key in takes} | dict(given)
 
 
-def refuse_idle_cells(space: Space, network: Mapping[str, Any]) -> None:
+def refuse_idle_cells(space: Space, network: Mapping[str, object]) -> None:
     """Raises SupernetError where a network has no cell of some kind, whose alphas would never learn.
 
     Their noise would go into the genotype: with one or two layers of DARTS every cell is a reduction cell.

@@ -15,7 +15,7 @@ from ..config import CheckpointConfig, LogConfig
 from ..errors import NumbersError, SupernetError
 from ..runs.folder import RunFolder
 from ..runs.log import RunLog
-from ..runs.progress import Progress
+from ..runs.progress import Progress, duration
 from ..runs.session import Session
 from ..runs.state import State
 from ..runtime.ranks import Ranks
@@ -23,6 +23,8 @@ from ..space.genotype import JSON
 from ..tasks.task import PhaseSums
 
 __all__ = ["Loop", "Metrics", "Outcome", "Program"]
+
+ESTIMATED = 5  # steps behind which the whole run's time is estimated; the first ones also load and compile
 
 B = TypeVar("B")  # a batch: only the program knows what it is
 Metrics = Mapping[str, Any]  # numbers, and texts that equal runs share
@@ -86,6 +88,10 @@ class Program(Protocol[B]):
         """What the ended epoch leaves in architectures.jsonl; {} where there is nothing of the kind."""
         ...
 
+    def peak(self) -> int:
+        """Most bytes of memory in use so far: of the device, on the processor of this process."""
+        ...
+
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:
         """Whether this epoch's metrics beat the best ones so far."""
         ...
@@ -110,6 +116,7 @@ class Outcome:
     last: Metrics
     best: Metrics
     seconds: float
+    history: tuple[Metrics, ...] = ()  # of the epochs that ended in this process
 
 
 class Loop(Generic[B]):
@@ -131,6 +138,8 @@ class Loop(Generic[B]):
         self.best: Metrics = {}
         self._line: dict[str, float] | None = None  # what the progress line shows
         self._images, self._epoch_began = 0, 0.0  # of the present epoch, in this process
+        self._steps = 0  # of this process
+        self._history: list[Metrics] = []
 
     def load_best(self) -> None:
         """Give the program the state that its best epoch ended with."""
@@ -148,6 +157,8 @@ class Loop(Generic[B]):
             try:
                 if not session.resume(self._load):
                     self.program.start()
+                if not self._done:
+                    session.begin_log()
                 began = session.step
                 with session.progress(self.program.steps, self.program.epochs) as progress:
                     while not self._done and session.step != until and not session.stopping():
@@ -159,7 +170,7 @@ class Loop(Generic[B]):
                 raise NumbersError(str(error), {"epochs": self.program.epochs, **error.report}) from None
             finally:
                 self.program.close()
-        return Outcome(self._done, session.step, self.last, self.best, session.seconds)
+        return Outcome(self._done, session.step, self.last, self.best, session.seconds, tuple(self._history))
 
     @property
     def _done(self) -> bool:
@@ -181,9 +192,14 @@ class Loop(Generic[B]):
             if ended or in_epoch % session.log_config.every == 0 or not _on_gpu(self.sums):
                 self._line = None
             progress.update(epoch + 1, in_epoch, self._progress_values, images=self.program.samples(batch))
+            self._steps += 1
+            if self._steps == ESTIMATED and (left := progress.left()) is not None:
+                memory = f"{self.program.peak() / 2**30:.2f} GiB of memory at the peak"
+                session.tell(progress, f"about {duration(left)} left by the first {ESTIMATED} steps, {memory}")
             if ended:
                 self.program.check(session.step - 1)
                 self._end_epoch(epoch)
+                session.tell(progress, self._told(epoch))
             stopped = session.step == until or session.stopping()
             if ended or stopped or session.save_due:
                 self._save(better=ended and self.best.get("epoch") == epoch)
@@ -206,6 +222,7 @@ class Loop(Generic[B]):
         running = {f"epoch/{name}": value for name, value in metrics.items()}
         self.last = {"epoch": epoch, **running, **self.program.end_epoch(epoch)}
         self.sums = {}
+        self._history.append(self.last)
         if self.program.better(self.last, self.best or None):
             self.best = dict(self.last)
         seconds = time.monotonic() - self._epoch_began
@@ -214,6 +231,13 @@ class Loop(Generic[B]):
         session.record(self.program.record(epoch), epoch)
         if session.log is not None and session.log_config.tensorboard:
             self.program.show(session.log, session.step, epoch)
+
+    def _told(self, epoch: int) -> str:
+        """The line of an ended epoch: its numbers on the validation part, and whether it is the best one so far."""
+        shown = {short: f"val/{name.removeprefix('train/')}" for name, short in self.program.progress_names.items()}
+        fields = [f"val {short} {self.last[name]:.4f}" for short, name in shown.items() if name in self.last]
+        best = ["the best so far"] if self.best.get("epoch") == epoch else []
+        return "  ".join([f"epoch {epoch + 1}/{self.program.epochs} ended", *fields, *best])
 
     def _progress_values(self) -> dict[str, float]:
         """The program's metrics of the epoch so far, for the progress line; those of the main rank's rows.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data.loader import Batch, CountedLoader
 from ..errors import NumbersError
 from ..runtime.guard import Guard
+from ..runtime.out_of_memory import peak
 from ..runtime.ranks import Ranks
 from ..space.genotype import JSON
 from ..tasks.task import Task, progress_names
@@ -86,6 +87,10 @@ class TrainingProgram(ABC):
         """The samples of the batch that `part` ("weights", "alphas") learned from in `step`."""
         epoch, number = divmod(step, self.steps)
         return self.train.indices(epoch)[number].tolist()
+
+    def peak(self) -> int:
+        """Most bytes in use so far: of the device's tensors, on the processor of this process."""
+        return peak(self.device)
 
     def record(self, epoch: int) -> Mapping[str, JSON]:
         """What an ended epoch leaves beside its metrics: nothing by default."""

@@ -298,7 +298,6 @@ def test_the_next_command_has_the_data_of_the_search(given: list[str], tmp_path:
         ("search --cfg all --resolve", "hydra:"),
         ("retrain --cfg job recipe=timm_modern", "opt: lamb"),
         ("export --cfg job", "run: ''"),
-        ("search --help", "space: autoformer_tiny, darts"),
         ("search --info defaults", "space/darts"),
         ("search --info searchpath", "pkg://supernet.conf"),
         ("search --hydra-help", "--multirun"),

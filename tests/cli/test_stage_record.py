@@ -109,7 +109,7 @@ def test_its_help_is_there(conf: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "  greet    say hello\n" in out and "supernet greet whom=you" in out
     assert main(["greet", *conf, "--help"]) == 0
     out = capsys.readouterr().out
-    assert "supernet greet: say hello" in out and "whom: world" in out
+    assert "supernet greet: say hello" in out and "whom=world" in out
     assert main(["greet", *conf, "--cfg", "job"]) == 0
     assert capsys.readouterr().out == "whom: world\ntimes: 1\n"
 

@@ -208,7 +208,7 @@ def test_another_run_s_genotype_is_refused(place: Path) -> None:
     ("change", "told"),
     [
         ({"arguments": {"channels": "many"}}, "channels='many' of the 'darts' network must be of type int"),
-        ({"arguments": {"channels": 8}}, "does not hold the weights of this network"),
+        ({"arguments": {"channels": 8}}, "describes another network than the best checkpoint is of"),
         ({"data": {"input_size": "big"}}, "does not hold what is known of images"),
         ({"data": {"input_size": [1, 8]}}, "must be \\(channels, height, width\\)"),
         ({"metrics": {"test/top1": [1]}}, "'test/top1' is \\[1\\]"),

@@ -167,4 +167,4 @@ def test_the_progress_line_of_a_loop_without_epochs() -> None:
     with Progress(None, 4, every=2, stream=out, clock=lambda: next(clock)) as progress:
         for step in range(1, 5):
             progress.update(1, step, {"best": 0.5})
-    assert out.getvalue() == "step 2/4  best 0.500  left 2s\nstep 4/4  best 0.500  left 0s\n"
+    assert out.getvalue() == "step 1/4  best 0.500\nstep 2/4  best 0.500  left 2s\nstep 4/4  best 0.500  left 0s\n"

@@ -1,0 +1,37 @@
+"""run.log: all that a run says, with times, over every process that goes on with it."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from supernet.errors import SupernetError
+from supernet.runs.text_log import TextLog
+from supernet.stages.run_search import run_search
+from tests.support.searches import STEPS, search_config
+
+
+def test_a_run_keeps_what_it_says_over_a_stop(tmp_path: Path) -> None:
+    config = search_config(tmp_path, "darts", "darts_first_order")
+    run_search(config, until=STEPS)
+    run_search(config)
+    path = tmp_path / "run" / "run.log"
+    text = path.read_text()
+    assert [text.count(f"epoch {epoch}/2 ended  val loss") for epoch in (1, 2)] == [1, 1]
+    assert all((line[:2] == "20" and " INFO " in line) or " WARNING " in line for line in text.splitlines())
+    run_search(config)
+    assert path.read_text() == text, "a finished run says nothing more"
+
+
+def test_records_of_the_package_are_kept_until_it_is_closed(tmp_path: Path) -> None:
+    log = TextLog(tmp_path / "run.log")
+    logging.getLogger("supernet.somewhere").warning("in %d places", 3)
+    log.write("a line")
+    log.close()
+    logging.getLogger("supernet.somewhere").warning("later")
+    lines = [line.split(" ", 2)[2] for line in (tmp_path / "run.log").read_text().splitlines()]
+    assert lines == ["WARNING in 3 places", "INFO a line"]
+    (tmp_path / "target").write_text("theirs")
+    (tmp_path / "link.log").symlink_to(tmp_path / "target")
+    with pytest.raises((SupernetError, OSError)):
+        TextLog(tmp_path / "link.log")
