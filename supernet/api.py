@@ -17,8 +17,8 @@ import numpy as np
 from torch import nn
 
 from .config import RetrainConfig, SearchConfig, from_mapping
-from .data.arrays import from_arrays
 from .data.augment import Augment
+from .data.memory.arrays import from_arrays
 from .data.splits import Splits
 from .errors import SupernetError
 from .export import check_reopens
@@ -64,7 +64,7 @@ def search(
         named["file" if _is_file(space) else "name"] = str(space)
     elif not isinstance(space, Space):
         space = Space(space)  # refuses what makes no network
-    splits = _splits(train, val, None, augment, settings)
+    splits = _splits(train, val, None, augment, task, settings)
     chosen = {"space": named, "run": _run(run)}
     values = merged(_data(data, splits, task), _group("method", method), chosen, _plain(settings))
     config = from_mapping(SearchConfig, values)
@@ -96,7 +96,7 @@ def retrain(
         searched = genotype.net.space
         space = space or (searched if searched.factory is not None or searched.name not in SPACES else None)
         genotype = genotype.genotype
-    splits = _splits(train, val, test, augment, settings)
+    splits = _splits(train, val, test, augment, task, settings)
     point = genotype if isinstance(genotype, Genotype) else None
     chosen = {"genotype": "" if point else str(genotype), "run": _run(run), "allow": _as_list(allow)}
     values = merged(_data(data, splits, task), _group("recipe", recipe), chosen, _plain(settings))
@@ -144,7 +144,9 @@ def _as_list(allow: str | Sequence[str]) -> str | Sequence[str]:
     return list(allow) if isinstance(allow, tuple) else allow
 
 
-def _splits(train: object, val: object, test: object, augment: Augment | None, settings: Settings) -> Splits | None:
+def _splits(
+    train: object, val: object, test: object, augment: Augment | None, task: Task | None, settings: Settings
+) -> Splits | None:
     """The data that were handed over, or None where a named data set is to be read."""
     if train is None:
         others = {"val": val, "test": test, "augment": augment}
@@ -154,7 +156,7 @@ def _splits(train: object, val: object, test: object, augment: Augment | None, s
     seed = settings.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise SupernetError(f"seed={seed!r} must be a whole number")
-    return from_arrays(train, val, test, augment=augment, seed=seed)
+    return from_arrays(train, val, test, augment=augment, seed=seed, classes=task is None)
 
 
 def _group(name: str, chosen: object) -> dict[str, object]:

@@ -25,8 +25,8 @@ from benchmarks.common.report import describe, table
 from benchmarks.common.script import add_device, add_json, add_sizes, run
 from benchmarks.steps.formulations import CLASSES
 from supernet.config import DataConfig, SearchConfig
-from supernet.data.arrays import from_arrays
 from supernet.data.augment import Augment
+from supernet.data.memory.arrays import from_arrays
 from supernet.data.splits import Splits, open_data
 from supernet.runtime.device import pick
 from supernet.space import get_space

@@ -42,6 +42,8 @@ def _convert(hint: object, value: object, where: str) -> object:
             return value
         if option == list[str] and isinstance(value, str):  # one text, or several with commas, for a list of them
             return [part for word in value.split(",") if (part := word.strip())]
+    if str in options and isinstance(value, int) and not isinstance(value, bool):  # a folder called 2024
+        return str(value)
     raise SupernetError(f"{where}={repr(value)[:80]} must be of type {' or '.join(map(_type_name, options))}")
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..counter import derive, permutation, uniform
-    from .arrays import from_arrays
     from .augment import Augment
     from .loader import Batch, CountedLoader, CyclingLoader, EvalLoader
+    from .memory.arrays import from_arrays
     from .registry import DATASETS, DataSet
     from .sources import Counter, FileSource, ImageInfo, Source, TensorSource
     from .splits import Splits, open_data
@@ -42,7 +42,7 @@ _HOME = {
     "TransformSource": ".wrapped",
     "View": ".view",
     "derive": "..counter",
-    "from_arrays": ".arrays",
+    "from_arrays": ".memory.arrays",
     "open_data": ".splits",
     "permutation": "..counter",
     "timm_test_loader": ".timm_eval",

@@ -60,6 +60,16 @@ class Augment:
         """The same with pad and cutout as an image with this shorter side, in pixels, takes them."""
         return replace(self, pad=min(self.pad, side // 8), cutout=min(self.cutout, side // 2))
 
+    def words(self, side: int) -> str:
+        """What training does to an image with this shorter side, in pixels, in a few words."""
+        fitted = self.fitted(side)
+        texts = [
+            "mirrored left-right" if fitted.flip else "",
+            f"moved by up to {fitted.pad} pixels" if fitted.pad else "",
+            f"a square of {fitted.cutout} pixels cut out" if fitted.cutout else "",
+        ]
+        return ", ".join(filter(None, texts)) or "none"
+
     def draws(self, seed: int, stream: str, epoch: int, index: NDArray[np.int64]) -> NDArray[np.float64]:
         """Numbers in [0, 1), shape [B, D], one row for each sample index; they depend on nothing but the arguments."""
         return uniform(seed, stream, epoch, index, _DRAWS)

@@ -1,12 +1,13 @@
 """One's own images: a folder with `train/`, and `test/` or `val/` (`validation/`), each with one folder a class.
 
-`train/` is all that a search reads; the validation part of retraining is cut from it as well. The final evaluation
-reads `test/`, or `val/` or `validation/` where there is no `test/`; beside a `test/`, a `val/` is not read at all.
-Classes are numbered in timm's natural order of the names (2 before 10), so that timm's own tools agree.
+Weights learn from `train/`. Where there is a `val/` or `validation/`, alphas learn from it and retraining selects by
+it; else their part is cut from `train/`. The final evaluation reads `test/`, and without one nothing is tested.
+Classes are numbered in the sorted order of their names (10 before 2), as torchvision's ImageFolder does.
 
 What is odd, and what becomes of it:
 
-    grey, RGBA, CMYK, palette, 16 bits   converted to RGB (data.in_chans=1: to grey); transparency is dropped
+    grey, RGBA, CMYK, palette, 16 bits   converted to RGB (data.in_chans=1: to grey), as pictures.py says
+    files that are no pictures           left out; one warning counts them
     1x1 and any other size               resized; small ones are enlarged
     names in any script                  kept; é as one letter or as e and an accent names one class
     a class without files in test/       allowed with a warning: it is not measured
@@ -19,6 +20,7 @@ What is odd, and what becomes of it:
 import logging
 import os
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,8 @@ import numpy as np
 from ..config import DataConfig
 from ..errors import SupernetError, unknown
 from .augment import Augment
-from .listing import EXTENSIONS, Paths, list_images
+from .listing import Paths, list_images
+from .pictures import EXTENSIONS
 from .registry import DATASETS, DataSet, data_root, no_kwargs, per_channel
 from .sources import FileSource, ImageInfo, Indices
 from .verify import check_files
@@ -56,7 +59,12 @@ def folder(config: DataConfig) -> DataSet:
         name="folder", num_classes=len(names), class_names=names, in_chans=in_chans, image_size=size,
         mean=augment.mean, std=augment.std,
     )  # fmt: skip
-    held_out = next((root / d for d in ("test", "val", "validation") if (root / d).is_dir()), None)
+    held_out = root / "test" if (root / "test").is_dir() else None
+    chosen_by = next((root / d for d in ("val", "validation") if (root / d).is_dir()), None)
+    if held_out is None and chosen_by is not None:
+        _log.warning(
+            "%s has no test/: %s/ is the validation part, and nothing is tested at the end", root, chosen_by.name
+        )
 
     def read(split: Path, crop_scale: tuple[float, float] | None = None) -> FileSource:
         paths, targets = _scan(split, names)
@@ -67,24 +75,24 @@ def folder(config: DataConfig) -> DataSet:
     def check() -> None:
         if len(names) < 2:
             raise SupernetError(f"{root / 'train'} has the one class {names[0]!r}; telling apart needs 2 or more")
-        if held_out is not None:
-            _compare(held_out, names)
+        for split in (chosen_by, held_out):
+            if split is not None:
+                _compare(split, names)
         check_files(train.paths)
 
     opener = None if held_out is None else lambda: read(held_out)
-    return DataSet(info=info, train=train, augment=augment, open_test=opener, check=check)
+    val = None if chosen_by is None else read(chosen_by)
+    return DataSet(info=info, train=train, val=val, augment=augment, open_test=opener, check=check)
 
 
 def _classes(split: Path) -> dict[str, str]:
     """Names of the classes in their order, and of the folder of each: e with an accent is one letter or two on disk."""
-    from timm.utils.misc import natural_key
-
     with os.scandir(split) as entries:
         folders = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
         raise SupernetError(f"{split} has no class folders; put the images into {split / 'CLASS'}, one folder a class")
     spellings: dict[str, str] = {}
-    for name in sorted(folders, key=lambda folder: (natural_key(_composed(folder)), folder)):
+    for name in sorted(folders, key=lambda folder: (_composed(folder), folder)):
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):  # no file of results could hold the second
             raise SupernetError(f"class folder {name!a} in {split} has control characters or no UTF-8; rename it")
         if spellings.setdefault(_composed(name), name) != name:
@@ -110,13 +118,31 @@ def _compare(split: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 def _scan(split: Path, names: tuple[str, ...]) -> tuple[Paths, Indices]:
     folders = _compare(split, names)
-    paths, counts = list_images(split, [folders.get(name, name) for name in names])
+    left_out: Counter[str] = Counter()
+    paths, counts = list_images(split, [folders.get(name, name) for name in names], left_out)
+    if left_out:
+        suffixes = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(6))
+        _log.warning("%s: %d files are no pictures that are read, and left out: %s", split, left_out.total(), suffixes)
+    _warn_of_nesting(split, folders)
     if split.name == "train" and not counts.all():
         empty = split / folders[names[int(counts.argmin())]]
         raise SupernetError(f"class folder {empty} has no images ({_shown()}); fill it or remove it")
     if not len(paths):
         raise SupernetError(f"{split} has no images ({_shown()}); put them into {split / 'CLASS'}")
     return paths, np.repeat(np.arange(len(names), dtype=np.int64), counts)
+
+
+def _warn_of_nesting(split: Path, folders: dict[str, str]) -> None:
+    """Folders in a class folder belong to its class: where there are only such, classes may be one folder down."""
+    for folder in folders.values():
+        with os.scandir(split / folder) as entries:
+            kinds = [entry.is_dir() for entry in entries if not entry.name.startswith(".")]
+        if len(kinds) > 1 and all(kinds):
+            _log.warning(
+                "class folder %s holds %d folders and no pictures: all below it is the one class %r; where its folders "
+                "are the classes, name the folder above them as data.root", split / folder, len(kinds), folder
+            )  # fmt: skip
+            return
 
 
 def _shown() -> str:

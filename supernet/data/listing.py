@@ -9,6 +9,7 @@ folder is listed, the names of one directory at a time exist as strings as well,
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -16,9 +17,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXTENSIONS", "Paths", "list_images"]
+from .pictures import EXTENSIONS
 
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+__all__ = ["Paths", "list_images"]
+
+NOTES = ("thumbs.db", "desktop.ini")  # that file managers leave in folders
 
 
 class Paths(Sequence[str]):
@@ -61,8 +64,12 @@ class Paths(Sequence[str]):
         return len(self._names) + self._ends.nbytes
 
 
-def list_images(root: Path, folders: Sequence[str]) -> tuple[Paths, NDArray[np.int64]]:
+def list_images(
+    root: Path, folders: Sequence[str], left_out: Counter[str] | None = None
+) -> tuple[Paths, NDArray[np.int64]]:
     """All image files (by `EXTENSIONS`) below `root/FOLDER` for each of `folders`, and how many each folder has.
+
+    `left_out` counts the other files by their suffix; hidden ones and folders' own notes (Thumbs.db) do not count.
 
     Within a folder the order is that of the sorted paths, on every machine. Links to files are followed, links to
     folders below FOLDER are not: they could lead in a circle. A FOLDER that does not exist has no files.
@@ -72,14 +79,14 @@ def list_images(root: Path, folders: Sequence[str]) -> tuple[Paths, NDArray[np.i
     for k, folder in enumerate(folders):
         if not (root / folder).is_dir():
             continue
-        for path in _walk(os.path.join(root, folder), folder):
+        for path in _walk(os.path.join(root, folder), folder, Counter() if left_out is None else left_out):
             names += os.fsencode(path)
             ends.append(len(names))
             counts[k] += 1
     return Paths(root, names, np.frombuffer(ends, dtype=np.int64)), counts
 
 
-def _walk(folder: str, below: str) -> Iterator[str]:
+def _walk(folder: str, below: str, left_out: Counter[str]) -> Iterator[str]:
     """The image files of `folder`, named from `below` on, in the order of the sorted paths."""
     names = []
     with os.scandir(folder) as entries:
@@ -88,10 +95,12 @@ def _walk(folder: str, below: str) -> Iterator[str]:
                 names.append(entry.name + os.sep)  # sorted with the separator, "a-b/x" comes before "a/x", as in paths
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
                 names.append(entry.name)
+            elif not entry.name.startswith(".") and entry.name.lower() not in NOTES and entry.is_file():
+                left_out[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
     names.sort(reverse=True)
     while names:  # popped, so that what is in the table already is not held twice
         name = names.pop()
         if name.endswith(os.sep):
-            yield from _walk(os.path.join(folder, name), os.path.join(below, name[:-1]))
+            yield from _walk(os.path.join(folder, name), os.path.join(below, name[:-1]), left_out)
         else:
             yield os.path.join(below, name)

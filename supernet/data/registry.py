@@ -43,6 +43,7 @@ class DataSet:
 
 
 Entry = Callable[[DataConfig], DataSet]
+OWN = ("folder", "text", "csv")  # data of the user's own, which nobody can fetch
 DATASETS: Registry[Entry] = Registry("data set")
 
 
@@ -97,13 +98,14 @@ def per_channel(augment: Augment, in_chans: int) -> Augment:
 def data_root(name: str, config: DataConfig) -> Path:
     """The folder that data.root names; raises SupernetError where it is not set, or not there and not to be made."""
     if not config.root:
-        raise SupernetError(f"data.root is not set; {name} needs data.root=PATH (and data.download=true to fetch it)")
+        fetch = "" if name in OWN else " (and data.download=true to fetch it)"
+        raise SupernetError(f"data.root is not set; {name} needs data.root=PATH{fetch}")
     root = Path(config.root).expanduser()
     try:
         exists = root.is_dir()
     except (OSError, ValueError):
         exists = False
-    if not exists and not config.download:
+    if not exists and (name in OWN or not config.download):
         raise SupernetError(f"data.root={config.root} is no folder; give data.root=PATH of the images of {name}")
     return root
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..counter import uniform
 from ..errors import SupernetError
+from .pictures import decoded
 
 __all__ = [
     "Counter",
@@ -27,8 +28,6 @@ __all__ = [
     "Source",
     "TensorSource",
     "centre_square",
-    "open_image",
-    "pillow_mode",
     "to_uint8",
 ]
 
@@ -167,7 +166,7 @@ class FileSource:
         return torch.stack([to_uint8(square) for square in squares]), torch.from_numpy(self.targets[index])
 
     def picture(self, index: int) -> Image.Image:
-        return open_image(self.paths[index], self.in_chans)
+        return decoded(self.paths[index], self.in_chans)
 
     def target(self, index: int) -> Tensor:
         """The class of one sample, a scalar."""
@@ -185,18 +184,6 @@ class FileSource:
         return part.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
 
 
-def open_image(path: str, in_chans: int) -> Image.Image:
-    """The file decoded as grey (1) or RGB (3); raises SupernetError with the path where it is no readable image."""
-    try:
-        with Image.open(path) as image:
-            if "transparency" in image.info:  # straight to RGB, Pillow warns of the lost palette entry
-                return image.convert("RGBA").convert(pillow_mode(in_chans))
-            return image.convert(pillow_mode(in_chans))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SupernetError(f"image {path} cannot be read ({reason}); repair or delete it") from None
-
-
 def centre_square(image: Image.Image, size: int) -> Image.Image:
     """Shorter side to `size`, then the central square: what timm's evaluation transform does with crop_pct=1."""
     width, height = image.size
@@ -212,10 +199,3 @@ def to_uint8(image: Image.Image) -> Tensor:
     """Pixels of a grey or RGB image as uint8 [C, H, W]."""
     pixels = np.array(image, dtype=np.uint8)  # a copy: tensors over read-only memory make torch warn
     return torch.from_numpy(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def pillow_mode(in_chans: int) -> str:
-    """Pillow's name of grey (1) or colour (3); raises SupernetError for other numbers of channels."""
-    if in_chans not in (1, 3):
-        raise SupernetError(f"data.in_chans={in_chans} must be 1 (grey) or 3 (RGB)")
-    return "L" if in_chans == 1 else "RGB"

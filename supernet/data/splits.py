@@ -3,7 +3,8 @@
 # N samples
 
 import dataclasses
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..config import DataConfig
 from ..counter import permutation
 from ..errors import ClosedSplitError, SupernetError
+from ..files import JSON
 from . import digits, folder, text, timm_named, torchvision_named
 from .augment import Augment
 from .registry import DATASETS, DataSet
@@ -18,6 +20,8 @@ from .sources import ImageInfo, Indices, Source
 from .view import View
 
 __all__ = ["Splits", "open_data"]
+
+log = logging.getLogger(__name__)
 
 _ENTRIES = (digits, folder, text, timm_named, torchvision_named)  # imported to fill the registry
 
@@ -51,6 +55,22 @@ class Splits:
         if limit is not None and limit < len(pool):
             pool = np.sort(permutation(seed, "split/limit", 0, len(pool))[:limit])
         self._train = View(data.train, pool, data.augment)
+        _warn_of_empty_classes(self._train, data.info, limit)
+
+    def about(self, parts: Mapping[str, View | None]) -> dict[str, JSON]:
+        """The data in plain values: classes with counts, the samples of each of `parts`, the size, the augmentation."""
+        counts: dict[str, JSON] = {}
+        if self._train.labels is not None and self.info.class_names:
+            numbers = np.bincount(self._train.labels, minlength=len(self.info.class_names)).tolist()
+            counts = dict(zip(self.info.class_names, numbers, strict=True))
+        return {
+            "name": self.info.name,
+            "classes": counts,
+            "samples": {name: len(view) for name, view in parts.items() if view is not None},
+            "test": "read once, at the end" if self.has_test else "none: nothing is tested",
+            "image": [self.info.in_chans, self.info.image_size, self.info.image_size],
+            "augmentation": self.augment.words(self.info.image_size),
+        }
 
     @property
     def has_test(self) -> bool:
@@ -121,6 +141,18 @@ class Splits:
         second = _stratified(permutation(self.seed, stream, 0, n), self._train.labels, share)
         first = np.setdiff1d(np.arange(n, dtype=np.int64), second)
         return self._train.subset(first), self._train.subset(second)
+
+
+def _warn_of_empty_classes(train: View, info: ImageInfo, limit: int | None) -> None:
+    """A class without a sample is never learned: said where `limit` is the reason."""
+    if limit is None or train.labels is None:
+        return
+    there = set(np.unique(train.labels).tolist())
+    if missing := [info.class_names[i] for i in range(len(info.class_names)) if i not in there]:
+        log.warning(
+            "data.limit=%d leaves %d of %d classes without a sample: %s",
+            limit, len(missing), len(info.class_names), ", ".join(missing[:6]) + (" ..." if len(missing) > 6 else ""),
+        )  # fmt: skip
 
 
 def _whole(source: Source, augment: Augment) -> View:

@@ -13,13 +13,13 @@ one line. Repair it, and the same command goes on.
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 
 from PIL import Image
 
 from ..counter import permutation
 from ..errors import SupernetError
+from .pictures import in_mode, opened
 
 __all__ = ["BUDGET", "check_files", "problem_of"]
 
@@ -35,11 +35,11 @@ def problem_of(path: str) -> str | None:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 return "the file is empty"
-            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # odd metadata are no damage
+            with opened(file) as image:
                 end = _ENDS.get(image.format or "")
                 if end is not None and _last(file.fileno(), size, len(end)) == end:
                     return None
-                image.load()
+                in_mode(image, 1)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None

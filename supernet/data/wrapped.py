@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..counter import derive
 from ..errors import SupernetError
-from .sources import Counter, Indices, Source, centre_square, pillow_mode, to_uint8
+from .pictures import in_mode
+from .sources import Counter, Indices, Source, centre_square, to_uint8
 
-__all__ = ["DatasetSource", "Pairs", "TransformSource"]
+__all__ = ["DatasetSource", "Pairs", "TransformSource", "generators_kept"]
 
 
 @runtime_checkable
@@ -56,7 +57,7 @@ class TransformSource:
         if at is None:
             return self.source.fetch(index, None)
         images = []
-        with _generators_kept():
+        with generators_kept():
             for i in index.tolist():
                 _seed_all(derive(at.seed, at.stream, at.epoch, i))
                 images.append(self.transform(self.picture(i)))
@@ -104,23 +105,23 @@ class DatasetSource:
         """
         at = at or Counter(0, "evaluation", 0)
         images, targets = [], []
-        with _generators_kept():
+        with generators_kept():
             for i in index.tolist():
                 _seed_all(derive(at.seed, at.stream, at.epoch, i))
                 image, target = self.dataset[i]
                 images.append(self._tensor(image))
-                targets.append(torch.as_tensor(target))
-        return torch.stack(images), torch.stack(targets)
+                targets.append(torch.as_tensor(target if self.known is None else self.known[i]))
+        return _stacked(images), torch.stack(targets)
 
     def picture(self, index: int) -> Image.Image:
-        with _generators_kept():
+        with generators_kept():
             _seed_all(derive(0, "evaluation", 0, index))
             image = self.dataset[index][0]
         if not isinstance(image, Image.Image):
             raise SupernetError(
                 f"the data set gives {type(image).__name__}, not PIL images; a transform needs PIL images"
             )
-        return image.convert(pillow_mode(self.in_chans))
+        return in_mode(image, self.in_chans)
 
     def target(self, index: int) -> Tensor:
         """The target [...] of one sample, without its image where the labels are known."""
@@ -128,8 +129,17 @@ class DatasetSource:
 
     def _tensor(self, image: object) -> Tensor:
         if isinstance(image, Image.Image):
-            return to_uint8(centre_square(image.convert(pillow_mode(self.in_chans)), self.image_size))
+            return to_uint8(centre_square(in_mode(image, self.in_chans), self.image_size))
         return torch.as_tensor(image)
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    """Samples [B, ...] of one shape; raises SupernetError where they have several."""
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        one, other = (list(shape) for shape in sorted(shapes)[:2])
+        raise SupernetError(f"samples have several shapes, {one} and {other}; make them one, or give PIL images")
+    return torch.stack(images)
 
 
 def _seed_all(seed: int) -> None:
@@ -139,7 +149,8 @@ def _seed_all(seed: int) -> None:
 
 
 @contextmanager
-def _generators_kept() -> Iterator[None]:
+def generators_kept() -> Iterator[None]:
+    """Inside, Python, numpy and torch may draw; afterwards their generators are where they were."""
     python, arrays, tensors = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield

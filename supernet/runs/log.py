@@ -145,6 +145,8 @@ class RunLog:
         folder = self.folder / "tensorboard"
         old = folder.is_dir() and any(folder.iterdir())
         purge = (0 if resume_step is None else resume_step + 1) if old else None
+        if old:
+            _wait_for_another_second(folder)
         return SummaryWriter(str(folder), purge_step=purge)
 
 
@@ -152,6 +154,16 @@ def read_metrics(path: str | os.PathLike[str], *, time: bool = True) -> list[dic
     """The rows of a metrics.jsonl; with `time=False` without what a clock had part in, to compare two runs."""
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     return rows if time else [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def _wait_for_another_second(folder: Path) -> None:
+    """Until a new file of events sorts behind those that are there, whose names begin with their second.
+
+    Within one second a counter follows, and 10 sorts before 9: what was to be purged would be read last.
+    """
+    seconds = [int(name[3]) for path in folder.iterdir() if len(name := path.name.split(".")) > 3 and name[3].isdigit()]
+    if seconds and max(seconds) >= int(time.time()):
+        time.sleep(min(max(seconds) + 1 - time.time(), 1.0))
 
 
 def _appended(path: Path) -> TextIO:

@@ -1,7 +1,9 @@
 """Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
 
 import logging
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
@@ -56,6 +58,7 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
     """Whether there is a record to compare with; raises SupernetError where it differs."""
     path = run.path / FILE
     if not path.is_file():
+        _refuse_other_numbers(run, data)
         log.warning("%s is from before data were compared: whether its data have changed is not known", run.path)
         return False
     noted = from_json(run.record(FILE), str(path))
@@ -65,6 +68,24 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
             "starts anew and moves the run aside, another run.name keeps both"
         )
     return True
+
+
+def _refuse_other_numbers(run: RunFolder, data: DataConfig) -> None:
+    """Raises SupernetError for a stopped run of before whose classes had other numbers.
+
+    Image folders were numbered with 2 before 10, and are numbered as torchvision does since, 10 before 2.
+    """
+    if data.name != "folder" or not data.root or run.finished or run.new:
+        return
+    train = Path(data.root).expanduser() / "train"
+    names = sorted(path.name for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
+    natural = sorted(names, key=lambda name: [(part.isdigit(), int(part) if part.isdigit() else 0, part)
+                                              for part in re.split(r"(\d+)", name)])  # fmt: skip
+    if natural != names:
+        raise SupernetError(
+            f"{run.path} numbered the classes {', '.join(natural[:4])} ... in that order; they are numbered as "
+            "torchvision does now, so that it cannot go on; run.fresh=true starts anew"
+        )
 
 
 def _elsewhere(run: RunFolder, data: DataConfig) -> str:

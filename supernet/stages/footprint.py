@@ -30,7 +30,8 @@ from ..data.torchvision_named import NAMED
 from ..data.view import View
 from ..errors import SupernetError
 from ..network import Supernet
-from ..network.executor.automatic import Auto, choose
+from ..network.cells.cell import MixedCell
+from ..network.executor.automatic import Auto, choose, mostly_separable
 from ..network.macro import macro_of
 from ..runtime.device import pick
 from ..runtime.guard import Guard
@@ -101,7 +102,9 @@ def footprint_of_step(
     """That of one step on batches like these, for the weights and for the alphas; `net` is of no use afterwards."""
     body = net.body
     if isinstance(body.executor, Auto):  # here, where it may try its kernels; they need numbers
-        net.use(choose(device, torch.bfloat16 if amp == "bf16" else torch.float32)[0])
+        cell = next((module for module in body.modules() if isinstance(module, MixedCell)), None)
+        dtype = torch.bfloat16 if amp == "bf16" else torch.float32
+        net.use(choose(device, dtype, dense=cell is not None and not mostly_separable(cell))[0])
     with imagined(), Ledger() as ledger:
         train, val = (_batch(ledger, like, device) for like in batches)
         without_data(net, device)

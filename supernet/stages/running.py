@@ -1,16 +1,19 @@
 """What the stages that train have in common: the data, the task, the run folder, the loop."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from .. import files
 from ..config import RetrainConfig, SearchConfig
 from ..data.loader import Batch
 from ..data.splits import Splits, open_data
+from ..data.view import View
 from ..errors import SupernetError
+from ..files import JSON
 from ..runs.folder import RunFolder
 from ..runs.same_data import compare_or_note, tell_finished
 from ..runtime.ranks import Ranks
@@ -54,17 +57,46 @@ def data_of(
 ) -> tuple[Splits, Callable[[RunFolder], None]]:
     """The data, as `open_splits` gives them, and what compares them with those that a run folder began with."""
     opened = open_splits(config, splits, ranks)
+    parts: dict[str, View | None]
+    if isinstance(config, SearchConfig):
+        parts = dict(zip(("weights", "alphas"), opened.for_search(config.alpha_share), strict=True))
+    else:
+        parts = dict(zip(("training", "validation"), opened.for_retrain(config.val_fraction), strict=True))
+    about = opened.about(parts)
+    if ranks.main:
+        log.info("%s", _in_words(about))
 
     def check(run: RunFolder) -> None:
         compare_or_note(run, config.data, stage, opened, own=splits is not None)
+        if not run.finished:
+            files.write_json(run.path / "data.json", about)
         if run.finished:
             tell_finished(run)
 
     return opened, check
 
 
+def _in_words(about: Mapping[str, JSON]) -> str:
+    """One line about the data, of what `Splits.about` gives."""
+    classes, samples, image = about["classes"], about["samples"], about["image"]
+    assert isinstance(classes, dict) and isinstance(samples, dict) and isinstance(image, list)
+    some = ", ".join(f"{name} {count}" for name, count in list(classes.items())[:4])
+    more = f"{len(classes)} classes ({some}{' ...' if len(classes) > 4 else ''}); " if classes else ""
+    cut = ", ".join(f"{count} for {name}" for name, count in samples.items())
+    size = "x".join(map(str, image[1:]))
+    return (
+        f"data {about['name']}: {more}{cut}; test: {about['test']}; {size} pixels, {image[0]} channels; augmentation: "
+        f"{about['augmentation']}"
+    )
+
+
 def task_of(splits: Splits, smoothing: float = 0.0) -> Task:
     """The task that the data set names; `smoothing` of labels in [0, 1)."""
+    if splits.info.num_classes == 0 and splits.info.task == "classification":
+        raise SupernetError(
+            "the targets name no classes (they are floats, or several numbers a sample), so this is no classification; "
+            "give whole numbers or texts as labels, or a task of your own (task=...)"
+        )
     task: Task = TASKS[splits.info.task](splits.info.num_classes, smoothing=smoothing)
     return task
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
+from ..errors import SupernetError
 from ..methods import Clock, Method, Problem
 from ..methods.noise import Half
 from ..methods.optimizers import load_into, set_lr, sgd
@@ -66,6 +67,8 @@ class BilevelStep:
         self.guard = guard or Guard(GuardConfig(skips=0), net, self.device)
         if who := self.method.double_backward:
             net.require_double_backward(who)
+        if not self.weights:
+            raise SupernetError("every weight of the network is frozen (requires_grad is False): nothing would learn")
         self.weight_optimizer: torch.optim.Optimizer = sgd(self.weights, self.weight_config)
         self.alpha_optimizer = self.method.alpha_optimiser.make(self.alphas, alpha_config)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
@@ -42,7 +42,7 @@ def check_fits(net: nn.Module, task: Task, view: View, device: torch.device) -> 
         net.train(training)
 
 
-def _check_points(net: Supernet, inputs: Any, task: Task) -> None:
+def _check_points(net: Supernet, inputs: Tensor, task: Task) -> None:
     rng = random.Random(0)
     try:
         for _ in range(POINTS):
@@ -57,7 +57,7 @@ def _check_points(net: Supernet, inputs: Any, task: Task) -> None:
         net.deactivate()
 
 
-def _check_outputs(net: nn.Module, inputs: Any, task: Task) -> None:
+def _check_outputs(net: nn.Module, inputs: Tensor, task: Task) -> None:
     shape = tuple(inputs.shape[1:])
     try:
         outputs = net(inputs)
@@ -79,7 +79,7 @@ def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: I
     return {key: value for key, value in fitting.items() if key in takes} | dict(given)
 
 
-def refuse_idle_cells(space: Space, network: Mapping[str, object]) -> None:
+def refuse_idle_cells(space: Space, network: Mapping[str, Any]) -> None:
     """Raises SupernetError where a network has no cell of some kind, whose alphas would never learn.
 
     Their noise would go into the genotype: with one or two layers of DARTS every cell is a reduction cell.

@@ -24,6 +24,8 @@ from ..methods import Method, Phase
 from ..methods.look import Ended, Look
 from ..methods.verdict import Done, Enter, FixEdge, Freeze, Mask, Rollback, Stop, Verdict
 from ..network import Supernet
+from ..network.cells.cell import MixedCell
+from ..network.executor.automatic import Auto, choose, mostly_separable
 from ..network.macro import macro_of
 from ..network.mixture import HostMask
 from ..runs.state import State
@@ -77,6 +79,7 @@ class Phases:
     ) -> None:
         self.config, self.space, self.info, self.task, self.device = config, space, info, task, device
         self.ranks, self.course = ranks, course
+        self._executor: str | None = None  # what `auto` has taken, where it was asked
         self._past: list[State] = []  # {"epoch": of the run, "state": of the step and the guard}
         self._parent: State | None = None  # of the step, when the search branched
         self._make()
@@ -255,7 +258,25 @@ class Phases:
             seed=config.seed,
             phase=course.number,
         )
+        self._settle()
         self.stepper = CapturedStep(self.bilevel, capture=config.capture)
+
+    def _settle(self) -> None:
+        """Decides what `executor=auto` is, before the first step; a run that is resumed keeps what it began with.
+
+        Networks without cells decide at each sum, by its size alone.
+        """
+        cells = [module for module in self.net.body.modules() if isinstance(module, MixedCell)]
+        if not isinstance(self.net.body.executor, Auto) or not cells:
+            return
+        hooked = any(cell.hooks is not None for cell in cells)
+        dense = not mostly_separable(cells[0])
+        dtype = torch.bfloat16 if self.config.amp == "bf16" else torch.float32
+        name, why = self.ranks.broadcast(choose(self.device, dtype, hooked, dense))
+        if self._executor is None:
+            log.info("executor=auto takes '%s': %s", name, why)
+            self._executor = name
+        self.net.use("torch" if hooked else self._executor)
 
     def _settings(self, changes: Mapping[str, float]) -> tuple[WeightConfig, AlphaConfig]:
         """The optimisers' settings with `changes` such as {"weights.weight_decay": 9e-4}."""
@@ -271,6 +292,8 @@ class Phases:
         """The step's tensors, the guard's counts, the course, and the states that may be gone back to."""
         state: dict[str, Any] = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict()}
         state["course"] = self.course.plain()
+        if self._executor is not None:
+            state["executor"] = self._executor
         if self._past:
             state["past"] = list(self._past)
         if self._parent is not None:
@@ -279,6 +302,7 @@ class Phases:
 
     def load_state_dict(self, state: State) -> None:
         """Takes over what `state_dict` gave; also that of before there were phases, which has no course."""
+        self._keep_executor(state)
         if "course" in state:
             before = self.course
             self.course = Course.of(state["course"])
@@ -287,6 +311,27 @@ class Phases:
             if self.course.number != before.number or self.course.settings != before.settings:
                 self._make()
         self._load(state)
+
+    def _keep_executor(self, state: State) -> None:
+        """Goes on by the executor of the run so far: another one has other roundings.
+
+        One of before it was kept chose without a look at the candidates. Where it cannot serve here, such as on another
+        device, another one is taken, and said.
+        """
+        if self._executor is None:
+            return
+        dtype = torch.bfloat16 if self.config.amp == "bf16" else torch.float32
+        began = str(state.get("executor") or choose(self.device, dtype)[0])
+        if began == self._executor:
+            return
+        try:
+            self.net.use(began)
+        except SupernetError as error:
+            log.warning("the run began by executor=%s, which does not serve here (%s): it goes on by %s, with other "
+                        "roundings", began, error, self._executor)  # fmt: skip
+            return
+        log.info("the run goes on by executor=%s, by which it began", began)
+        self._executor = began
 
     def _load(self, state: State) -> None:
         self.bilevel.load_state_dict(state["bilevel"])

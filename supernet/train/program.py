@@ -1,14 +1,15 @@
 """What every program of training shares: its batches, the guard that may stop it, and the names of its numbers."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..data.loader import Batch, CountedLoader
-from ..errors import NumbersError
+from ..errors import NumbersError, SupernetError
 from ..runtime.guard import Guard
 from ..runtime.out_of_memory import peak
 from ..runtime.ranks import Ranks
@@ -18,6 +19,8 @@ from .measure import phase_metrics
 from .non_finite import refused, stop
 
 __all__ = ["TrainingProgram"]
+
+log = logging.getLogger(__name__)
 
 Sums = Mapping[str, Mapping[str, Tensor]]
 
@@ -35,6 +38,13 @@ class TrainingProgram(ABC):
 
     def __init__(self, seed: int, task: Task, device: torch.device, ranks: Ranks | None) -> None:
         self.seed, self.task, self.device, self.ranks = seed, task, device, ranks or Ranks()
+
+    def refuse_idle(self, weights: Sequence[Tensor], samples: int, batch_size: int) -> None:
+        """Raises SupernetError where none of the weights, of any shapes, learns; says where an epoch is one step."""
+        if not any(weight.requires_grad for weight in weights):
+            raise SupernetError("every weight of the network is frozen (requires_grad is False): nothing would learn")
+        if batch_size > samples and self.ranks.main:
+            log.warning("batch_size=%d, and %d samples for the weights: an epoch is one step", batch_size, samples)
 
     @property
     def steps(self) -> int:

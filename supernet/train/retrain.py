@@ -65,6 +65,7 @@ class RetrainProgram(TrainingProgram):
         self.fast = Fast(self.net, device, amp=config.amp, **forms)
         train, val = splits.for_retrain(config.val_fraction)
         check_fits(self.net, task, train, device)
+        self.refuse_idle(list(self.net.parameters()), len(train), config.batch_size)
         shared: dict[str, Any] = {"batch_size": config.batch_size, "workers": config.data.workers}
         shared |= {"share": self.ranks.share, "device": device}
         check_recipe(config.recipe, splits.info)

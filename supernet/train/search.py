@@ -78,6 +78,7 @@ class SearchProgram(TrainingProgram):
         self.phases = Phases(config, space, splits.info, task, device, self.ranks, Course(planned(config, method)))
         for_weights, for_alphas = splits.for_search(config.alpha_share)
         check_fits(self.net, task, for_weights, device)
+        self.refuse_idle(self.bilevel.weights, len(for_weights), config.batch_size)
         self._views = {"train": for_weights, "val": for_alphas}
         share: dict[str, Any] = {"share": self.ranks.share, "device": device, "batch_size": config.batch_size}
         self._shared = share | {"workers": config.data.workers}

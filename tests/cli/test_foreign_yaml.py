@@ -217,7 +217,7 @@ def test_hydra_s_own_main_refuses_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever the check before it has missed."""
-    monkeypatch.setattr(program_module, "check", lambda *_: Checked((), True, (), bool(sweep)))
+    monkeypatch.setattr(program_module, "check", lambda *_: Checked((), (), bool(sweep), True))
     write(tmp_path / "theirs/data/y.yaml", "env_set: {CXX: ./evil}")
     write(tmp_path / "theirs/experiment/x.yaml", GLOBAL + "defaults: [/data@hydra.job: y]")
     assert main(["search", "-cd=theirs", *sweep, "experiment=x", "run.root=runs"]) == 2

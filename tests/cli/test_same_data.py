@@ -188,3 +188,20 @@ def test_arrays_of_a_notebook() -> None:
     other[[1, 2]] = other[[2, 1]]  # neither is among the samples
     with pytest.raises(SupernetError, match="the data of runs/mine are others now: train: other content"):
         retrain(other, x[:20])
+
+
+def test_a_run_of_before_whose_classes_had_other_numbers_does_not_go_on(tmp_path: Path) -> None:
+    """Training on with exchanged labels would be worse than beginning anew."""
+    from supernet.config import DataConfig
+    from supernet.errors import SupernetError
+    from supernet.runs import same_data
+    from supernet.runs.folder import RunFolder
+
+    for name in ("1", "2", "10"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    run, data = RunFolder(tmp_path / "run"), DataConfig(name="folder", root=str(tmp_path / "data"))
+    with pytest.raises(SupernetError, match="numbered the classes 1, 2, 10 .* in that order"):
+        same_data._refuse_other_numbers(run, data)
+    (tmp_path / "data" / "train" / "10").rename(tmp_path / "data" / "train" / "3")
+    same_data._refuse_other_numbers(run, data)

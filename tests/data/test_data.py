@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from supernet import files
 from supernet.config import DataConfig
 from supernet.data import (
     Augment,
@@ -296,8 +297,8 @@ def _noting(notes: list[Any], note: Any, value: Any) -> Any:
 
 def test_the_test_split_stays_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    plain = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *a: _noting(read, str(path), plain(path, *a)))
+    plain = files.open_plain
+    monkeypatch.setattr(files, "open_plain", lambda path, *a, **k: _noting(read, str(path), plain(path, *a, **k)))
     scanned: list[str] = []
     listed = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: _noting(scanned, str(path), listed(path)))
@@ -385,16 +386,16 @@ def test_timm_loads_the_same_tensors(root: Path, kind: str) -> None:
         assert torch.equal(labels, batch.targets)
 
 
-def test_folders_are_numbered_as_timm_numbers_them(root: Path) -> None:
-    from timm.data import create_dataset
+def test_folders_are_numbered_as_torchvision_numbers_them(root: Path) -> None:
+    from torchvision.datasets import ImageFolder
 
     data = open_data(DataConfig(name="folder", root=str(root), image_size=8), 0)
-    theirs = create_dataset("", root=str(root), split="test")
+    theirs = ImageFolder(str(root / "test"))
     with data.final_evaluation():
         test = data.test()
-    assert data.info.class_names == ("2", "10")
-    assert test.source.paths == tuple(path for path, _ in theirs.reader.samples)  # type: ignore[attr-defined]
-    assert test.labels.tolist() == [label for _, label in theirs.reader.samples]  # type: ignore[union-attr]
+    assert data.info.class_names == ("10", "2") == tuple(theirs.classes)
+    assert test.source.paths == tuple(path for path, _ in theirs.samples)  # type: ignore[attr-defined]
+    assert test.labels.tolist() == [label for _, label in theirs.samples]  # type: ignore[union-attr]
 
 
 def test_timms_names(root: Path) -> None:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from supernet.config import DataConfig
 from supernet.data import digest_sources
-from supernet.data.arrays import from_arrays
 from supernet.data.digest import Content, as_json, changes, from_json
 from supernet.data.digest_sources import FILES, record_of_files, record_of_samples
+from supernet.data.memory.arrays import from_arrays
 from supernet.data.torchvision_named import NAMED
 from supernet.errors import SupernetError
 

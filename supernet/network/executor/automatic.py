@@ -1,8 +1,10 @@
-"""`executor=auto`: the fastest executor that serves the states at hand, chosen at the first pass and said in the log.
+"""`executor=auto`: the fastest executor that serves the states at hand, and why, as one line of the log says.
 
 on a GPU          cuda, where NVRTC is there and the kernels have passed their check on this GPU (selfcheck.py)
-on the processor  cpu, for float32 where a C++ compiler is there
+on the processor  cpu, for float32 where a C++ compiler is there and most candidates with weights are separable
 else              torch, and always where edge connectors or observers are attached
+
+A search settles it before its first step and keeps it when it is resumed (train/phases.py).
 """
 # B batch, C channels, H height, W width, E edges, O operations
 
@@ -18,6 +20,7 @@ from ...cuda_kernels.selfcheck import unproven
 from ..mixture import Mask
 from ..uncompiled import uncompiled
 from .registry import EXECUTORS, Executor
+from .separable_halves import separable_halves
 
 if TYPE_CHECKING:
     from ..cells.cell import MixedCell
@@ -40,28 +43,44 @@ class Auto:
 
     @uncompiled  # choosing may start a compiler
     def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:
-        return self.chosen(x[0], hooked=weights.hooks is not None)(x, weights, p, mask)
+        return self.chosen(x[0], weights)(x, weights, p, mask)
 
-    def chosen(self, x: Tensor, *, hooked: bool = False) -> Executor:
-        """The executor for states like `x` [B, C, H, W], of cells that are `hooked`: have connectors or observers."""
+    def chosen(self, x: Tensor, cell: "MixedCell | None" = None) -> Executor:
+        """The executor for states like `x` [B, C, H, W], of a cell and of all others of its network, or of choices."""
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        key = x.device, dtype, hooked
+        key = x.device, dtype, cell is not None and cell.hooks is not None
         if key not in self._chosen:
-            name, why = choose(*key)
+            name, why = choose(*key, dense=cell is not None and not mostly_separable(cell))
             log.info("executor=auto takes '%s': %s", name, why)
             self._chosen[key] = EXECUTORS[name]()
         return self._chosen[key]
 
 
-def choose(device: torch.device, dtype: torch.dtype, hooked: bool = False) -> tuple[str, str]:
-    """(name, reason) of what `auto` takes for states of this type on this device."""
+def mostly_separable(cell: "MixedCell") -> bool:
+    """Whether more than half of a cell's candidates that have weights are separable convolutions.
+
+    For those there are fused kernels; the others are stock operations, which the executor `torch` runs faster: a step
+    of NAS-Bench-201, whose convolutions are dense, took 1.6 to 1.9 times as long by `cpu`.
+    """
+    weighty = [(op, edge.stride) for edge in cell.edge_sites(0) for _, op in cell.operations(edge.row)]
+    weighty = [(op, stride) for op, stride in weighty if next(op.parameters(), None) is not None]
+    return 2 * sum(bool(separable_halves(op, stride)) for op, stride in weighty) > len(weighty)
+
+
+def choose(device: torch.device, dtype: torch.dtype, hooked: bool = False, dense: bool = False) -> tuple[str, str]:
+    """(name, reason) of what `auto` takes for states of this type on this device.
+
+    `hooked`: cells have edge connectors or observers; `dense`: few of their candidates are separable.
+    """
     if hooked:
         return "torch", "edge connectors and observers are about the outputs of single operations"
     if device.type == "cuda" and dtype in (torch.float32, torch.bfloat16):
         fault = unproven(device)
         return ("cuda", "its kernels serve here") if fault is None else ("torch", fault)
     if device.type == "cpu" and dtype == torch.float32:
+        if dense:
+            return "torch", "few candidates are separable, and only those have kernels on the processor"
         if host.available():
             return "cpu", "the kernels' bodies are compiled for this processor"
         return "torch", host.why_not()
