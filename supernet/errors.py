@@ -42,8 +42,8 @@ class MemoryShortError(StoppedError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name that looks most like `name`, or None where none does."""
-    names = {str(a).lower(): str(a) for a in allowed}
+    """The allowed name that looks most like `name`, or None where none does; never `name` itself."""
+    names = {str(a).lower(): str(a) for a in allowed if str(a) != str(name)}
     close = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
     return names[close[0]] if close else None
 

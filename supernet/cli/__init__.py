@@ -4,6 +4,7 @@ This package is the only place that imports Hydra, and it does so, like torch, w
 named: the help answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -57,6 +58,7 @@ def _dispatch(argv: list[str]) -> int:
             )
         raise SupernetError(unknown("stage", name, STAGES))
     stage = STAGES[name]
+    rest = [_from_home(word, quoted=stage.config is not None) for word in rest]
     if stage.config is None:
         return int(stage.run(Words(tuple(rest), _settings)))
     if "--version" in rest:
@@ -70,6 +72,19 @@ def _dispatch(argv: list[str]) -> int:
     from .program import run_program
 
     return run_program(stage, rest)
+
+
+def _from_home(word: str, quoted: bool) -> str:
+    """A word whose value begins with ~/ with the user's folder in its place: no shell does that behind a `=`.
+
+    `quoted` as Hydra reads it, where the path has marks.
+    """
+    key, equals, value = word.partition("=")
+    if not (equals and (value == "~" or value.startswith("~/"))):
+        return word
+    path = os.path.expanduser(value)
+    plain = all(c.isalnum() or c in "_./-" for c in path)
+    return f"{key}='{path}'" if quoted and not plain and "'" not in path else f"{key}={path}"
 
 
 def _settings(name: str, words: Sequence[str]) -> tuple[object, ...]:

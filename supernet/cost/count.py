@@ -57,7 +57,7 @@ def report(
 def count(part: Part) -> Count:
     """One part, built and run on the meta device."""
     with torch.device("meta"), torch.no_grad():
-        module = part.make().eval()
+        module = part.make().eval().to("meta")  # a wrapped network is a copy of one that has numbers
         learned = sum(p.numel() for p in module.parameters()) if part.owns else 0
         if not part.runs:
             return Count(learned, 0)

@@ -44,7 +44,7 @@ def _network(space: Space, arguments: Mapping[str, object]) -> nn.Module:
     relaxed = macro_of(space).relaxed
     try:
         with torch.device("meta"):
-            body = relaxed(space, None, **arguments)
+            body = relaxed(space, None, **arguments).to("meta")  # a wrapped network is a copy of one with numbers
     except SupernetError:
         raise
     except Exception:  # a network that computes while it is built

@@ -47,7 +47,9 @@ class Tracer:
                 module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], leaf: Leaf = leaf
             ) -> None:
                 inputs = [arg for arg in args if isinstance(arg, Tensor)]
-                if kwargs or len(inputs) < len(args):
+                # None and False ask for nothing: timm's blocks hand attention `attn_mask=None` on.
+                asked = [arg for arg in (*args, *kwargs.values()) if arg is not None and arg is not False]
+                if len(inputs) < len(asked):
                     raise SupernetError(f"the cost of {leaf.path!r} is not known: it is called with more than tensors")
                 calls[leaf].append(tuple(tuple(x.shape) for x in inputs))
                 if watch is not None:

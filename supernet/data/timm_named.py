@@ -30,7 +30,8 @@ STREAMS = ("hfids", "tfds", "wds")
 def timm_named(config: DataConfig) -> DataSet:
     """data.name is timm's name, or data.name=timm with data.kwargs.name; the test split is timm's ``validation``."""
     kwargs = no_kwargs("timm", config, SETTINGS)
-    name = str(kwargs.pop("name", "") if config.name == "timm" else config.name)
+    by_group = str(kwargs.pop("name", "") or "")  # data=timm lists it, also where data.name says it
+    name = by_group if config.name == "timm" else config.name
     prefix, _, rest = name.removeprefix("timm/").partition("/")
     name = f"{prefix}/{rest}"
     if prefix in STREAMS:

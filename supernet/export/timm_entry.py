@@ -88,6 +88,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
     `kwargs` are the arguments of the macro structure (`channels`, `num_classes`, ...) and those of timm's factory
     (`pretrained_cfg`, `features_only`, `out_indices`, ...). Raises SupernetError for unknown or impossible ones.
     """
+    dtype, device = kwargs.pop("dtype", None), kwargs.pop("device", None)  # as timm's own models take them
     folder, record = folder_of(kwargs.get("pretrained_cfg")), kwargs.get("pretrained_model_args")
     if record is not None and str(record.get("genotype", ".json")).endswith(".json"):  # it would lead out of the folder
         raise SupernetError(
@@ -119,6 +120,7 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         if "out_indices" not in kwargs:
             kwargs["out_indices"] = tuple(range(_resolutions(point, network, kwargs)))
     model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit_auxiliary, **kwargs)
+    model = model.to(device=device, dtype=dtype)
     if not kwargs.get("features_only"):
         vars(model)["pretrained_cfg"] |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
     return model

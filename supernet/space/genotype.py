@@ -117,7 +117,8 @@ class Genotype:
         try:
             data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise GenotypeError(f"genotype is not JSON: {_reason(error)}") from None
+            line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
+            raise GenotypeError(f"genotype is not JSON: {line}{_reason(error)}") from None
         except ValueError as error:  # a whole number of thousands of digits
             if isinstance(error, GenotypeError):
                 raise

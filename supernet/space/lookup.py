@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import GenotypeError, SupernetError
+from ..files import read_text
+from .foreign import read_foreign
 from .form import SpaceFile, space_file
-from .genotype import Genotype
+from .genotype import MOST_BYTES, Genotype
 from .published import published
 from .registry import SPACES, space_of
 from .space import Space
@@ -18,12 +20,14 @@ SPACE_FILE = "space.yaml"  # beside the genotype of a run whose space is not reg
 def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
     """(genotype, label): the label is the published name, else the genotype's hash.
 
+    A text, or what a file holds, may be in a form of another project (foreign/).
+
     Where a space file lies beside the genotype its digest follows: of one name there may be several such spaces.
     Raises GenotypeError where nothing is found under `reference`.
     """
     if isinstance(reference, Genotype):
         return reference, reference.hash
-    path = Path(reference)
+    path = Path(reference).expanduser()
     try:
         folder = path.is_dir()
         if folder:
@@ -31,17 +35,34 @@ def find_genotype(reference: str | Path | Genotype) -> tuple[Genotype, str]:
             if not path.is_file():
                 raise GenotypeError(f"{reference} holds no genotype.json; is it the folder of a finished search?")
         if path.is_file():
-            genotype, file = Genotype.load(path, links=not folder), kept_space(reference)
+            genotype, file = _load(path, links=not folder), kept_space(reference)
             return genotype, f"{genotype.hash}-{file.digest}" if file else genotype.hash
     except (OSError, ValueError) as error:  # a name too long for a path, or with a null byte
         if isinstance(error, SupernetError):
             raise
     text = str(reference)
+    if (foreign := read_foreign(text)) is not None:
+        return foreign, foreign.hash
     if not text or ("/" in text.partition(":")[0] and ":" not in text) or text.endswith(".json"):
         raise GenotypeError(
             f"no genotype at {text[:200]!r}; give a genotype.json, a search run's folder or a published name"
         )
     return published(text), text
+
+
+def _load(path: Path, *, links: bool) -> Genotype:
+    """The genotype in a file; raises GenotypeError that begins with the file."""
+    try:
+        return Genotype.load(path, links=links)
+    except GenotypeError as error:
+        try:
+            foreign = read_foreign(read_text(path, MOST_BYTES, links=links), str(path))
+        except (OSError, ValueError):
+            foreign = None
+        if foreign is not None:
+            return foreign
+        text = str(error)
+        raise GenotypeError(text if str(path) in text else f"{path}: {text}") from None
 
 
 def kept_space(reference: str | Path | Genotype) -> SpaceFile | None:

@@ -3,6 +3,8 @@
 Each function raises SupernetError, in timm's words, for a setting that timm does not take.
 """
 
+from typing import Any
+
 import torch
 from timm.data import Mixup, create_transform
 from timm.optim import create_optimizer_v2
@@ -32,15 +34,16 @@ def transformed(view: View, info: ImageInfo, recipe: RecipeConfig) -> View:
             "recipe.auto_augment needs RGB images with a mean and deviation: set data.in_chans=3, or give arrays "
             "with augment=Augment(mean=..., std=...), or leave it out"
         )
-    transform = create_transform(
-        size,
-        is_training=True,
-        auto_augment=recipe.auto_augment,
-        mean=info.mean,
-        std=info.std,
-        scale=(0.35, 1.0),
-        hflip=0.5 if view.augment.flip else 0.0,  # mirrored digits are other digits
-    )
+    hflip = 0.5 if view.augment.flip else 0.0  # mirrored digits are other digits
+    policy: Any = {"is_training": True, "auto_augment": recipe.auto_augment, "mean": info.mean, "std": info.std}
+    try:
+        transform = create_transform(size, scale=(0.35, 1.0), hflip=hflip, **policy)
+    except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:  # timm reads the text piece by piece
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise SupernetError(
+            f"recipe.auto_augment={recipe.auto_augment!r} is no policy of timm ({reason or type(error).__name__}); "
+            "examples: rand-m9-mstd0.5, augmix-m3-w3, original"
+        ) from None
     return view.with_transform(transform)
 
 
