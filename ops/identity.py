@@ -30,6 +30,9 @@ class _TwoGrids(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c_out, ceil(H / 2), ceil(W / 2)] of `x` [B, c_in, H, W]."""
+        if torch.compiler.is_compiling():  # the same without a branch on sizes, which torch.export may leave free
+            shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+            return self.conv_1(x) if self.conv_2 is None else torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1)
         height, width = x.shape[-2:]
         if height % 2 or width % 2:  # else the two grids differ in size; even sizes keep the published bits
             x = F.pad(x, (0, width % 2, 0, height % 2))

@@ -30,7 +30,7 @@ _HOME = {
     "CountedLoader": ".loader",
     "Counter": ".sources",
     "CyclingLoader": ".loader",
-    "DATASETS": ".registry",
+    "DATASETS": ".splits",  # where it is filled
     "DataSet": ".registry",
     "DatasetSource": ".wrapped",
     "EvalLoader": ".loader",

@@ -13,6 +13,7 @@ pictures without an orientation both give the same.
 # C channels, H height, W width
 
 import os
+import struct
 import warnings
 from typing import IO
 
@@ -23,27 +24,30 @@ from PIL import Image, ImageOps
 from .. import files
 from ..errors import SupernetError
 
-__all__ = ["EXTENSIONS", "FORMATS", "decoded", "in_mode", "opened", "pillow_mode"]
+__all__ = ["EXTENSIONS", "FORMATS", "UNREADABLE", "decoded", "in_mode", "opened", "pillow_mode"]
 
 EXTENSIONS = frozenset({
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif",
     ".tiff", ".webp",
 })  # fmt: skip
 # Whatever a file is called: Pillow would start Ghostscript for EPS, and knows dozens of formats that nobody looks at.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 # Of a picture with all its copies: 128 million pixels of RGB, more than any camera has. A palette with transparency
 # takes 8 bytes a pixel on its way.
 MOST_BYTES = 768 * 2**20
+# What Pillow raises for files that are no pictures; struct.error for damaged EXIF.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
-def opened(file: IO[bytes]) -> Image.Image:
-    """The picture in an open file, not decoded yet; OSError, ValueError or DecompressionBombError where it is none.
+def opened(file: IO[bytes], path: str | os.PathLike[str]) -> Image.Image:
+    """The picture in the open file of `path`, not decoded yet; one of UNREADABLE where it is none.
 
+    TGA files have no mark of their own: only their name says what they are, else damaged ones might pass as one.
     Refuses formats beyond FORMATS, and pictures that would take more than MOST_BYTES.
     """
     with warnings.catch_warnings(action="ignore"):  # odd metadata are no damage, and the size has a bound of its own
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=("TGA",) if os.fspath(path).lower().endswith(".tga") else FORMATS)
     needed = image.width * image.height * _bytes_of(image)
     if needed > MOST_BYTES:
         raise Image.DecompressionBombError(
@@ -58,13 +62,13 @@ def decoded(path: str | os.PathLike[str], in_chans: int) -> Image.Image:
     Raises SupernetError with the path where it is no readable picture.
     """
     try:
-        with open(files.open_plain(path), "rb") as file, opened(file) as image:
+        with open(files.open_plain(path), "rb") as file, opened(file, path) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return in_mode(image, in_chans)
     except SupernetError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SupernetError(f"image {path} cannot be read ({reason}); repair or delete it") from None
 

@@ -15,11 +15,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from PIL import Image
-
 from ..counter import permutation
 from ..errors import SupernetError
-from .pictures import in_mode, opened
+from .pictures import UNREADABLE, in_mode, opened
 
 __all__ = ["BUDGET", "check_files", "problem_of"]
 
@@ -35,12 +33,12 @@ def problem_of(path: str) -> str | None:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 return "the file is empty"
-            with opened(file) as image:
+            with opened(file, path) as image:
                 end = _ENDS.get(image.format or "")
                 if end is not None and _last(file.fileno(), size, len(end)) == end:
                     return None
                 in_mode(image, 1)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None
 

@@ -1,6 +1,6 @@
 """How clearly the alphas decide: the lead of each row's strongest option, and how far all rows are from uniform.
 
-margin(row)  = p_1 - p_2                                   of the strongest and the next option that may run
+margin(row)  = p_1 - p_2                   of the strongest and the next option that the projection chooses from
 decided(row) = 1 - H(p) / log n                            0 for a uniform row of n options, 1 for a decided one
 """
 # E edges, O operations
@@ -43,15 +43,20 @@ class Margin:
 
 
 def margins(space: Space, strengths: Strengths, masks: Mapping[str, HostMask]) -> list[Margin]:
-    """The margin of each row that has two options or more, in the order of the tables; strengths and masks [E][O]."""
+    """The margin of each decision: rows with two options or more that compete, then choices of inputs.
+
+    Strengths and masks are [E][O] a table.
+    """
     rows: list[Margin] = []
     for table in space.tables:
-        for name, values, runs in zip(table.rows, strengths[table.name], masks[table.name], strict=True):
-            options = [(p, column) for column, (p, on) in enumerate(zip(values, runs, strict=True)) if on]
+        for row, (name, values, runs) in enumerate(
+            zip(table.rows, strengths[table.name], masks[table.name], strict=True)
+        ):
+            options = [(values[column], column) for column in space.competing(table, row) if runs[column]]
             if len(options) > 1:
                 (p, first), (q, second) = sorted(options, key=lambda option: (-option[0], option[1]))[:2]
                 rows.append(Margin(table.name, name, table.columns[first], table.columns[second], p, q))
-    return rows
+    return rows + [Margin(*margin) for margin in space.input_margins(strengths)]
 
 
 def decided(space: Space, strengths: Strengths, masks: Mapping[str, HostMask]) -> float:

@@ -226,6 +226,14 @@ class Space:
         """
         return ""
 
+    def competing(self, table: Table, row: int) -> tuple[int, ...]:
+        """The columns that a projection chooses from on a row of a table; some spaces never take `none`."""
+        return tuple(column for column, exists in enumerate(table.mask[row]) if exists)
+
+    def input_margins(self, strengths: Strengths) -> list[tuple[str, str, str, str, float, float]]:
+        """Of choices among rows: (table, what chooses, weakest taken, strongest left, both strengths); none here."""
+        return []
+
     def project(self, strengths: Strengths) -> Genotype:
         """The point that the strengths of the relaxed view describe; SupernetError where they are no numbers.
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ..data.loader import EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import has_pictures, timm_test_loader
-from ..errors import SupernetError
+from ..errors import NumbersError, SupernetError
 from ..report.notebook import epochs_of, result_html, result_text
 from ..runs.folder import RunFolder, as_begun
 from ..runs.names import data_label
@@ -98,6 +99,7 @@ def run_retrain(
         loop = loop_of(program, config, run, ranks)
         outcome = loop.run(until)
         if outcome.done:
+            _refuse_nonsense(outcome.best, config)
             loop.load_best()
         metrics = dict(outcome.best if outcome.done else outcome.last)
         if run is not None and finished:
@@ -122,6 +124,17 @@ def _refuse_dead(space: Space, genotype: Genotype, config: RetrainConfig) -> Non
         raise SupernetError(
             f"genotype {genotype.hash}: {why}, so that it can learn nothing; allow_dead=true retrains it all the same, "
             "and a search with dead_cells=neighbour takes a live one near it"
+        )
+
+
+def _refuse_nonsense(best: Mapping[str, object], config: RetrainConfig) -> None:
+    """Raises NumbersError where not even the best epoch has finite numbers on the validation part."""
+    names = [name for name, v in best.items() if name.startswith("val/") and isinstance(v, float) and not isfinite(v)]
+    if names:
+        raise NumbersError(
+            f"{' and '.join(names)} was finite in none of the {config.epochs} epochs, so that nothing can be selected: "
+            "look for samples that are not finite in the validation part, or lower recipe.lr",
+            {"metrics": names},
         )
 
 

@@ -125,7 +125,10 @@ def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> 
     share = decided(program.space, program.net.strengths(), program.net.masks())
     notes = [undecided(share, config.epochs, config.alphas.lr)] if share < UNDECIDED else []
     if why := program.space.dead(genotype):
-        notes.append(f"{why}; dead_cells=neighbour takes a live one near it")
+        offer = (
+            "no live one is near it" if config.dead_cells == "neighbour" else "dead_cells=neighbour takes a live one"
+        )
+        notes.append(f"{why}; {offer}")
     for note in notes:
         log.warning("%s", note)
     return notes

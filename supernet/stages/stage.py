@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, 
 from ..errors import SupernetError, short
 from ..files import slug
 from ..runs.meanings import explained
+from ..tasks.compare import finite
 
 if TYPE_CHECKING:
     from ..config import RetrainConfig, SearchConfig
@@ -137,6 +138,6 @@ def run_score(metrics: Mapping[str, float], result: Mapping[str, object]) -> flo
     name = f"val/{result.get('selects', 'top1')}"  # the default serves runs of earlier versions
     value = metrics.get(name)
     try:
-        return None if value is None else float(value)
+        return None if value is None else finite({**metrics, name: float(value)}, name)
     except (TypeError, ValueError):
         raise SupernetError(f"the metric {short(name)} of the run is {short(repr(value))}, and no number") from None

@@ -88,9 +88,10 @@ def refuse_idle_cells(space: Space, network: Mapping[str, Any]) -> None:
         return
     with torch.device("meta"):  # the network without its memory
         sites = set(Supernet(space, executor="reference", **network).sites)
+    cure = "network.layers=3 is the smallest with each kind" if "layers" in network else "take a deeper one"
     if idle := [kind for kind in space.kinds if kind not in sites]:
         layers = f"network.layers={network['layers']}" if "layers" in network else "this network"
         raise SupernetError(
             f"{layers} has no {' and no '.join(idle)} cell of space {space.name!r}, so its alphas never learn and the "
-            "genotype would hold noise; network.layers=3 is the smallest with each kind"
+            f"genotype would hold noise; {cure}"
         )

@@ -251,9 +251,14 @@ class SearchProgram(TrainingProgram):
             alive = live_neighbour(self.space, genotype, self.net.options.ranked(self.net.strengths()))
         if genotype != self._named_dead and self.ranks.main:
             self._named_dead = genotype
-            cure = f"{alive.hash} is taken in its place" if alive else "dead_cells=neighbour takes a live one near it"
+            cure = f"{alive.hash} is taken in its place" if alive else self._no_live_one
             log.warning("genotype %s: %s; %s", genotype.hash, why, cure)
         return alive or genotype
+
+    @property
+    def _no_live_one(self) -> str:
+        asked = self.config.dead_cells == "neighbour"
+        return "no live one is near it" if asked else "dead_cells=neighbour takes a live one near it"
 
     def record(self, epoch: int) -> Mapping[str, JSON]:
         """The genotype, the margins and the alphas [E][O] of the present state."""

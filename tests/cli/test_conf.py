@@ -67,6 +67,7 @@ def test_the_groups_are_these() -> None:
         "network/autoformer_tiny", "network/grammar", "network/mobilenetv3_like", "network/nas_bench_macro",
         "network/timm_resnet_width",
         "experiment/darts_cifar10_search", "experiment/darts_cifar10_retrain", "experiment/darts_imagenet_retrain",
+        "experiment/folder_processor_search", "experiment/folder_processor_retrain",
         "experiment/darts_rnn_text_search", "experiment/nasbench201_cifar10_search",
     }  # fmt: skip
 

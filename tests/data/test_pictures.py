@@ -67,6 +67,13 @@ def test_what_a_file_is_called_starts_no_other_program(tmp_path: Path) -> None:
         decoded(tmp_path / "a.png", 3)
 
 
+def test_a_damaged_file_does_not_pass_as_a_tga(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.tga")
+    (tmp_path / "a.tga").rename(tmp_path / "a.png")
+    with pytest.raises(SupernetError, match=r"a\.png cannot be read \(cannot identify"):
+        decoded(tmp_path / "a.png", 3)
+
+
 def test_a_large_palette_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     picture = Image.new("P", (11_000, 11_000))
     picture.info["transparency"] = 0

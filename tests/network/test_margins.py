@@ -25,6 +25,25 @@ def test_the_lead_of_the_strongest() -> None:
     assert len(masked) == 5, "a row with one option left has nothing to decide"
 
 
+def test_margins_follow_what_the_projection_compares() -> None:
+    """A node of DARTS never takes none, and chooses its inputs: the winner is what is in the genotype."""
+    space = get_space("darts", nodes=2, operations=["none", "skip_connect", "sep_conv_3x3"])
+    row = [[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.1, 0.55, 0.35]]
+    strengths = {"normal": row, "reduce": row}
+    masks = dict.fromkeys(strengths, ((True,) * 3,) * 5)
+    genotype = space.project(strengths)
+    found = margins(space, strengths, masks)
+    for margin in (m for m in found if m.table == "normal" and "-" in m.row):
+        source, _, target = margin.row.partition("-")
+        chosen = genotype.decisions.get(f"normal/node{target}/inputs/{source}/op")
+        assert chosen in (None, margin.first)
+        assert "none" not in (margin.first, margin.second)
+    inputs = [m for m in found if m.table == "normal" and m.row.startswith("inputs")]
+    assert [(m.row, m.first, m.second) for m in inputs] == [("inputs of node 3", "state 1", "state 0")]
+    assert inputs[0].lead == pytest.approx(0.5 - 0.4)
+    assert genotype.decisions["normal/node3/inputs"] == ("1", "2")
+
+
 def test_decided_is_0_for_uniform_and_1_for_certain() -> None:
     assert decided(SPACE, {"cell": [[1 / 3] * 3] * 6}, ALL) == pytest.approx(0)
     assert decided(SPACE, {"cell": [[0, 1, 0]] * 6}, ALL) == 1

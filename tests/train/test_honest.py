@@ -73,6 +73,31 @@ def test_a_first_epoch_of_nan_does_not_stay_the_best(monkeypatch: pytest.MonkeyP
     assert np.isfinite(trained.metrics["val/loss"])
 
 
+def test_a_retraining_without_a_finite_epoch_is_no_success(tmp_path: Path) -> None:
+    x, y = pictures(16)
+    bad = x.copy()
+    bad[3] = NAN
+    genotype = get_space("darts", nodes=1).sample(random.Random(0))
+    with pytest.raises(NumbersError, match="val/loss was finite in none of the 2 epochs"):
+        supernet.retrain(genotype, (x, y), (bad, y), run=tmp_path / "run", **TINY)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_warnings_reach_the_screen_beside_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from supernet.runs.text_log import TextLog
+
+    root, handlers = logging.getLogger(), logging.getLogger().handlers
+    root.handlers = []
+    try:
+        log = TextLog(tmp_path / "run.log")
+        logging.getLogger("supernet.x").warning("mind this")
+        log.close()
+    finally:
+        root.handlers = handlers
+    assert "mind this" in capsys.readouterr().err
+    assert "mind this" in (tmp_path / "run.log").read_text()
+
+
 def test_alphas_that_decided_nothing_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         run_search(search_config(tmp_path, "darts", "darts_first_order"))

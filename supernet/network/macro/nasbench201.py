@@ -9,6 +9,8 @@ The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside avera
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import SupernetError
@@ -29,6 +31,19 @@ STAGES = 3
 KINDS = ("cell",)
 
 
+class _Halved(nn.AvgPool2d):
+    """The mean of each 2x2 window; of odd sizes the last window has the pixels that are there."""
+
+    def __init__(self) -> None:
+        super().__init__(2, stride=2, ceil_mode=True, count_include_pad=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, ceil(H / 2), ceil(W / 2)]"""
+        if torch.compiler.is_compiling():  # the same without a question about sizes, which torch.export may leave free
+            return F.avg_pool2d(F.pad(input, (0, 1, 0, 1), mode="replicate"), 2, stride=2)
+        return super().forward(input)
+
+
 class ResidualReduction(nn.Module):
     """Halves height and width (rounded up) and doubles the channels."""
 
@@ -36,9 +51,7 @@ class ResidualReduction(nn.Module):
         super().__init__()
         self.conv_a = relu_conv_bn(c_in, c_out, 2, kernel=3)
         self.conv_b = relu_conv_bn(c_out, c_out, 1, kernel=3)
-        # ceil_mode serves odd sizes: the last window averages the pixels that are there; even sizes are untouched.
-        pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
-        self.shortcut = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False))
+        self.shortcut = nn.Sequential(_Halved(), nn.Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, 2C, ceil(H / 2), ceil(W / 2)]"""

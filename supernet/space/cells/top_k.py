@@ -6,7 +6,7 @@ from typing import Unpack
 from ...errors import SupernetError
 from ..decision import Decision, KOf, OneOf, Value
 from ..genotype import JSON, Genotype
-from ..space import Strengths
+from ..space import Strengths, Table
 from .base import CellArguments, CellSpace, Edge
 
 __all__ = ["TopKCells"]
@@ -40,6 +40,25 @@ class TopKCells(CellSpace):
             if path in decisions:
                 chosen.append((edge, str(decisions[path])))
         return chosen
+
+    def competing(self, table: Table, row: int) -> tuple[int, ...]:
+        """The columns without `none`, which a node never takes."""
+        return tuple(column for column in super().competing(table, row) if table.columns[column] != "none")
+
+    def input_margins(self, strengths: Strengths) -> list[tuple[str, str, str, str, float, float]]:
+        """Of each node that chooses: its weakest edge that is taken and its strongest that is not."""
+        margins = []
+        for kind in self.kinds:
+            for target in self.targets:
+                edges = {
+                    edge.source: self._best(strengths, kind, edge, without="none")[0] for edge in self.incoming(target)
+                }
+                order = sorted(sorted(edges), key=lambda source: -edges[source])
+                if len(order) > self.k:
+                    taken, left = order[self.k - 1], order[self.k]
+                    what = f"inputs of node {target}"
+                    margins.append((kind, what, f"state {taken}", f"state {left}", edges[taken], edges[left]))
+        return margins
 
     def project(self, strengths: Strengths) -> Genotype:
         """Per node the k edges with the strongest operation but `none` (DARTS, section 2.4); ties to the first."""
