@@ -57,6 +57,11 @@ def unknown(what: str, name: object, allowed: Iterable[str], most: int = 12) -> 
     return f"unknown {what} {short(repr(name))}{hint} Allowed: {shown or 'none'}"
 
 
+def printable(text: str) -> str:
+    """`text` with control characters written out, as \\x1b: a name must not steer a terminal or break a line."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def short(text: str, most: int = 60) -> str:
     """`text` in at most `most` characters; three dots stand for what was cut off its end."""
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -51,6 +51,11 @@ def _dispatch(argv: list[str]) -> int:
     if name in ("-V", "--version"):
         print(f"supernet {__version__}")
         return 0
+    if name == "completion":
+        from .completion import completion
+
+        print(completion(rest), end="")
+        return 0
     if name not in STAGES:
         if name.startswith("-") or "=" in name:
             raise SupernetError(
@@ -114,6 +119,6 @@ def help_text() -> str:
             "  supernet STAGE --help         parts and settings of a stage",
             "  supernet STAGE --cfg job      its composed settings as YAML",
             "  supernet STAGE -m seed=0,1    one run for each value",
-            '  eval "$(supernet-search -sc install=bash)"    tab completion; each stage has its own',
+            '  eval "$(supernet completion bash)"    tab completion',
         ]
     )

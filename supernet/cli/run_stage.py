@@ -6,6 +6,7 @@ A finished run is found before torch is loaded: it prints its result and is done
 import os
 from collections.abc import Mapping
 
+from ..errors import printable
 from ..stages import AnyStage
 
 __all__ = ["perform", "prepare"]
@@ -32,4 +33,4 @@ def perform(stage: AnyStage, config: object) -> float | None:
 def _table(rows: Mapping[str, str]) -> None:
     width = max(map(len, rows), default=0) + 2
     for name, value in rows.items():
-        print(f"{name:{width}}{value}")
+        print(printable(f"{name:{width}}{value}"))

@@ -1,9 +1,11 @@
 """The model card of an exported folder: what it is, how to open it, and only numbers that were measured."""
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 
 from .. import __version__
+from ..errors import printable
 from ..space import SPACES, CellGraph, CellSpace, Genotype, space_of
 from .data_facts import DataFacts
 
@@ -124,7 +126,10 @@ def _table(rows: Mapping[str, object]) -> str:
 def _line(value: object) -> str:
     """One line of text; values other than texts as JSON writes them."""
     text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else _json(value)
-    return " ".join(text.split()).replace("|", "\\|")
+    text = html.escape(printable(" ".join(text.split())), quote=False)  # a card is shown as HTML, and names are text
+    for mark in "|`[]":
+        text = text.replace(mark, f"\\{mark}")
+    return text
 
 
 def _json(value: object) -> str:

@@ -321,6 +321,28 @@ def test_tab_completion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert cli.search(["-sc", "install=evil"]) == 2
 
 
+def test_tab_completion_of_the_command_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script, in bash: stages by their name, then what the stage's own completion gives for the rest."""
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    stage = tmp_path / "supernet-search"
+    stage.write_text('#!/bin/sh\necho "$COMP_LINE|$COMP_POINT|$*" >> asked; echo method=darts_exact\n')
+    stage.chmod(0o755)
+    ask = """{script}
+COMP_WORDS=(supernet se); COMP_CWORD=1; _supernet_complete; echo "${{COMPREPLY[*]}}"
+COMP_WORDS=(supernet search method=d); COMP_CWORD=2; COMP_LINE="supernet search method=d"
+_supernet_complete; echo "${{COMPREPLY[*]}}"; cat asked
+"""
+    done = subprocess.run(
+        ["bash", "-c", ask.format(script=script)], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    line = "supernet-search method=d"
+    assert done.stdout.splitlines() == ["search", "method=darts_exact", f"{line}|{len(line)}|-sc query=bash"]
+    assert main(["completion", "tcsh"]) == 2
+    assert "there is one for bash" in capsys.readouterr().err
+
+
 def test_a_user_s_own_folder_of_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = performed(monkeypatch)
     (tmp_path / "mine" / "data").mkdir(parents=True)

@@ -17,7 +17,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["nasbench201", "nas_bench_macro", pytest.param("darts", marks=pytest.mark.long)])
 def test_a_free_size_is_exported(name: str) -> None:
     cell, arguments = CASES[name]
     genotype = published(cell) if cell else get_space(name).sample(random.Random(1))

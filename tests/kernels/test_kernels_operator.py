@@ -210,6 +210,7 @@ def test_mistakes_are_one_line(change: object, message: str) -> None:
         node_mix(z, *small)
 
 
+@pytest.mark.long
 def test_the_bindings_are_loaded_only_for_a_gpu() -> None:
     """A torch without CUDA has neither NVRTC nor its bindings; the operators and the package work there."""
     code = (

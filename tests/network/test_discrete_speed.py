@@ -253,6 +253,7 @@ def test_channels_last_is_taken_for_cells_only() -> None:
         assert weight.is_contiguous(memory_format=torch.channels_last) is taken
 
 
+@pytest.mark.long
 def test_a_compiled_network_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of the state unchanged; with a backend that traces only, since a compiler takes minutes."""
     used: list[nn.Module] = []

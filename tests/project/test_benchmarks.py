@@ -148,6 +148,7 @@ def test_a_workers_error_is_one_line(
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_formulation_that_takes_too_long_or_fails_says_so_in_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,6 +335,7 @@ def test_a_part_that_hangs_or_fails_costs_only_itself(tmp_path: Path) -> None:
     assert (tmp_path / "works.txt").read_text(encoding="utf-8") == "fine\n"
 
 
+@pytest.mark.long
 def test_no_benchmark_needs_hydra_and_the_kernels_need_torch_alone(root: Path) -> None:
     """In one process: the kernels are timed where all else is absent, then all is imported where Hydra is."""
     hydra, others = (

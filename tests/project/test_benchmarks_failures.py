@@ -52,6 +52,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client.SCRIPT.write_text(WORKER, encoding="utf-8")
 
 
+@pytest.mark.long
 def test_one_formulation_that_hangs_costs_only_its_row(workers: None, capsys: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
     assert step.main(["--repeats=2", "--limit=1", "--formulations", "original+channels_last"]) == 0
