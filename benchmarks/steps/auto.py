@@ -5,7 +5,7 @@
 
 Both executors run in this process, on one network each, and in turn first. The ratio of a pair is the seconds of what
 auto takes over those of the other one. The exit code is 1 where auto is slower by 5 % or more somewhere: there the
-interval of 95 % does not lie below 1.05. Spaces without cells have no executor to choose.
+interval of 95 % does not lie below 1.05. Spaces without cells, whose sums choose by their size, are not measured.
 """
 
 import argparse

@@ -70,7 +70,8 @@ def _health() -> None:
     device = torch.device("cuda" if gpus else "cpu")
     for dtype in (torch.float32, torch.bfloat16) if gpus else (torch.float32,):
         name, why = choose(device, dtype)
-        _row("executor=auto takes", f"{name} for {str(dtype).removeprefix('torch.')} on {device.type}: {why}")
+        where = "separable candidates, " if name == "cpu" else ""  # of dense ones it takes torch
+        _row("executor=auto takes", f"{name} for {where}{str(dtype).removeprefix('torch.')} on {device.type}: {why}")
 
 
 def _memory(config: SearchConfig) -> None:

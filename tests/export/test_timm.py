@@ -71,6 +71,12 @@ def test_the_authors_sizes(name: str, parameters: int) -> None:
         assert sum(p.numel() for p in timm.create_model(name).parameters()) == parameters
 
 
+def test_type_and_device_are_taken_as_by_timm_s_own_models() -> None:
+    model = create("sn_cellnet", dtype=torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {p.device.type for p in create("sn_cellnet", device="meta").parameters()} == {"meta"}
+
+
 @cases
 def test_forward_is_features_then_head(case: str) -> None:
     model, x = create(case).eval(), images()
