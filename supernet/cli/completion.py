@@ -21,6 +21,7 @@ _supernet_complete() {
       COMPREPLY=($(COMP_LINE="$line" COMP_POINT=${#line} "supernet-$stage" -sc query=bash 2>/dev/null)) ;;
   esac
 }
+COMP_WORDBREAKS=${COMP_WORDBREAKS//=}  # else bash completes what stands behind the = alone
 complete -o nospace -o default -F _supernet_complete supernet
 """
 
