@@ -3,7 +3,19 @@
 Adding a part: its file in the folder of its group, and one line in that folder's `__init__`. Adding a method: its YAML.
 """
 
-from . import alpha_optimiser, connector, hypergradient, relaxation, sampler, selector
+from . import (
+    after_update,
+    alpha_optimiser,
+    connector,
+    hypergradient,
+    perturbation,
+    regulariser,
+    relaxation,
+    sampler,
+    schedule,
+    selector,
+    watcher,
+)  # fmt: skip
 from .method import Method
 from .part import Clock, Part
 from .parts import GROUPS, HYPERGRADIENTS, RELAXATIONS
@@ -12,5 +24,6 @@ from .problem import Estimate, Problem
 
 __all__ = [
     "GROUPS", "HYPERGRADIENTS", "RELAXATIONS", "Clock", "Estimate", "Method", "Part", "Phase", "Problem",
-    "alpha_optimiser", "connector", "hypergradient", "relaxation", "sampler", "selector",
+    "after_update", "alpha_optimiser", "connector", "hypergradient", "perturbation", "regulariser", "relaxation",
+    "sampler", "schedule", "selector", "watcher",
 ]  # fmt: skip

@@ -27,9 +27,17 @@ class Ended:
 
 
 class Measure(Protocol):
-    """The task's metrics over the alphas' part of the data, in evaluation mode."""
+    """The task's metrics over the alphas' part of the data, or over `batches`, in evaluation mode.
 
-    def __call__(self, mixture: Mixture | None = None) -> Mapping[str, float]: ...
+    With `batch_statistics` norms take each batch's own mean and variance, as they do in training.
+    """
+
+    def __call__(
+        self,
+        mixture: Mixture | None = None,
+        batches: Iterable[Sequence[Tensor]] | None = None,
+        batch_statistics: bool = False,
+    ) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Look:
     `history` has every ended epoch of this phase, this one last. `loaders` gives the batches of either part of the
     training split, without augmentation; `measure` the metrics on the alphas' part, under another mixture where one is
     given. `problem(train, val)` is the bilevel problem on two batches, for curvature and the like. `selects` names the
-    metric that decides, `maximise` its direction.
+    metric that decides, `maximise` its direction. `last` says whether the search ends with this epoch, as planned.
     """
 
     net: "Supernet"
@@ -52,3 +60,4 @@ class Look:
     problem: Callable[[Sequence[Tensor], Sequence[Tensor]], Problem]
     selects: str = "top1"
     maximise: bool = True
+    last: bool = False

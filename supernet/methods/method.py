@@ -95,11 +95,18 @@ class Method(nn.Module):
         net.connect(self._edge_connectors())
         net.observe(self._observers())
         if self.sampler is not None:
-            self._noise = [Noise(net.space.tables, seed, net.alphas()[0])]
+            self._noise = [Noise(net.space.tables, seed, net.alphas()[0], self.sampler.numbers)]
 
     def alphas(self, net: Supernet) -> list[nn.Parameter]:
-        """What the alphas' optimiser steps: the alphas [E, O] a table, then the parameters of parts."""
-        return [*net.alphas(), *self.parameters()]
+        """What the alphas' optimiser steps: the alphas [E, O] a table, then the parameters of parts, of any shapes."""
+        return [*net.alphas(), *self._learning_with("alphas")]
+
+    def weights(self, net: Supernet) -> list[nn.Parameter]:
+        """What the weights' optimiser steps, of any shapes: the network's weights, then the parameters of parts."""
+        return [*net.weights(), *self._learning_with("weights")]
+
+    def _learning_with(self, whom: str) -> list[nn.Parameter]:
+        return [p for _, _, part in self._all if part.learns_with == whom for p in part.parameters()]
 
     def weigh(self, alpha_EO: Tensor, table: Table) -> Tensor:
         """Mixing weights [E, O] of alphas [E, O], without a draw: relaxation, then the connectors of mixing weights."""
@@ -122,7 +129,7 @@ class Method(nn.Module):
         alphas = net.options.masked(dict(net.alpha.items()))
         for table in net.space.tables:
             alpha_EO = alphas[table.name]
-            noise_EO = self._noise[0].of(half, table.name)
+            noise_EO = self._noise[0].of("weights" if self.sampler.shared else half, table.name)
             drawn_EO, gate_EO = self.sampler(self.relaxation(alpha_EO, table), alpha_EO, noise_EO)
             p[table.name] = self._connected(drawn_EO, table)
             if gate_EO is not None:
@@ -134,7 +141,7 @@ class Method(nn.Module):
         for _, _, part in self._all:
             part.prepare(clock)
         if self.sampler is not None:
-            self._noise[0].fill(self.sampler, clock.step)
+            self._noise[0].fill(self.sampler.draw, clock.step, "sampler")
 
     def end_epoch(self, look: Look) -> dict[str, float]:
         """The parts' numbers of an ended epoch, as method/NAME."""
@@ -143,6 +150,11 @@ class Method(nn.Module):
     def present(self, net: Supernet) -> Genotype:
         """The genotype of the present state."""
         return self.selector.present(net)
+
+    @property
+    def alphas_move(self) -> bool:
+        """Whether the alphas mean anything: a gradient moves them, or a part does."""
+        return self.hypergradient.learns or any("moves alphas" in part.traits for _, _, part in self._all)
 
     @property
     def stays_out(self) -> str:

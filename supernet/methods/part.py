@@ -1,6 +1,6 @@
 """What every part of a method has: numbers in fixed places, one moment when the host speaks, one when it listens.
 
-    bind(net, seed)      shapes are known: make buffers, and parameters that learn with the alphas
+    bind(net, seed)      shapes are known: make buffers, and parameters that learn with the alphas or the weights
     prepare(clock)       before each step, host to buffers: a temperature, a ramp
     end_epoch(look)      after each epoch, the only place where numbers of the device are read
 
@@ -10,7 +10,7 @@ their place, so that a captured step stays valid and a checkpoint holds the whol
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import nn
 
@@ -27,27 +27,31 @@ class Clock:
     """Where a search stands before a step; everything counts from 0.
 
     `step` counts all steps of the run, so that noise counted from it never repeats. `epoch` of `epochs` count since the
-    weights were last drawn anew, which in a search of one phase is its start; `phase` is the number of the phase.
+    weights were last drawn anew, which in a search of one phase is its start; `phase` is the number of the phase, and
+    `stage` how many times the weights have been drawn anew.
     """
 
     step: int = 0
     epoch: int = 0
     epochs: int = 1
     phase: int = 0
+    stage: int = 0
 
 
 class Part(nn.Module):
-    """One idea of a method. Parts that have a state keep it in buffers, those that learn with the alphas in parameters.
+    """One idea of a method. Parts that have a state keep it in buffers, and what learns in parameters.
 
     `stays_out` says why steps with this part are not captured as a graph, "" where they are. `double_backward` asks for
     a network whose output can be differentiated twice. `traits` are the words by which pairs of parts are refused
-    (refusals.py). `past` is how many ended epochs a search must keep, for parts that go back to one.
+    (refusals.py). `past` is how many ended epochs a search must keep, for parts that go back to one. `learns_with` says
+    whose optimiser steps the part's parameters.
     """
 
     stays_out: ClassVar[str] = ""
     double_backward: ClassVar[bool] = False
     traits: frozenset[str] = frozenset()
     past: int = 0
+    learns_with: ClassVar[Literal["alphas", "weights"]] = "alphas"
 
     def check(self, space: "Space") -> None:
         """Raises SupernetError where the part makes no sense for a space; called before anything is made."""

@@ -18,7 +18,7 @@ schedule          the phases                                  (none yet)
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -79,7 +79,14 @@ class EdgeConnector(Connector):
 
 
 class Sampler(Part):
-    """Draws the mixing weights that a half of a step runs with; every pass of that half sees the same draw."""
+    """Draws the mixing weights that a half of a step runs with; every pass of that half sees the same draw.
+
+    `numbers` is how many uniform numbers each option gets: with N above 1 the noise is [E, O, N]. `shared` says that
+    both halves of a step run with one draw.
+    """
+
+    numbers: ClassVar[int] = 1
+    shared: ClassVar[bool] = False
 
     def draw(self, uniform_EO: NDArray[np.float64]) -> NDArray[np.float64]:
         """The noise [E, O] of a table from counted uniform numbers [E, O] in [0, 1); as they are by default."""
@@ -117,6 +124,7 @@ class Hypergradient(Part):
     """Estimates dL_val/dalpha of a bilevel problem at its present weights, which it leaves untouched."""
 
     uses_training_batch: bool = False
+    learns: ClassVar[bool] = True  # false: the alphas take no step
 
     @abstractmethod
     def forward(self, problem: Problem) -> Estimate:

@@ -3,7 +3,7 @@
 warm-up               Phase(15, learns={"weights"}), then Phase(35)
 a deeper network      Phase(25, network={"layers": 11}, keep=5, starts_from="fresh")
 a child of a split    Phase(10, masks={"normal": ...}, starts_from="parent")
-a final selection     Phase(81, learns={"weights", "selection"}, network={...})
+a final selection     Phase(81, learns={"weights", "alphas", "selection"}, settings={"weights.lr": 0.0025})
 """
 # E edges, O operations
 
@@ -27,6 +27,8 @@ class Phase:
     `network` has arguments of the network that differ from the configuration's (layers=11, partial=4). `keep` is how
     many operations of each row stay, the strongest of the phase before. `masks` [E][O] a table says it row by row.
     `learns` names what learns: "weights", "alphas", and "selection" for the rounds of the method's selector.
+    `settings` are those of the optimisers that differ from the configuration's; with any, they begin anew, and the rate
+    is annealed over the phase.
     `starts_from`: "inherit" goes on, with the same objects where the network stays the same; "fresh" draws weights and
     alphas anew; "parent" starts from the state at the moment when the search branched.
     """
@@ -37,6 +39,7 @@ class Phase:
     masks: Mapping[str, HostMask] = field(default_factory=dict)
     learns: frozenset[str] = frozenset({"weights", "alphas"})
     starts_from: StartsFrom = "inherit"
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -52,7 +55,12 @@ class Phase:
     @property
     def remakes(self) -> bool:
         """Whether the network is made anew for this phase."""
-        return bool(self.network) or self.starts_from != "inherit"
+        return bool(self.network) or self.anneals_anew
+
+    @property
+    def anneals_anew(self) -> bool:
+        """Whether the rate of the weights begins anew, in place of going on along the cosine of the phases before."""
+        return self.starts_from != "inherit" or bool(self.settings)
 
     def plain(self) -> dict[str, object]:
         """As plain values, for a checkpoint; `phase_from` reads them."""
@@ -60,6 +68,7 @@ class Phase:
         values["learns"] = sorted(self.learns)
         values["masks"] = {name: [list(row) for row in mask] for name, mask in self.masks.items()}
         values["network"] = dict(self.network)
+        values["settings"] = dict(self.settings)
         return values
 
 

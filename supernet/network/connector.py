@@ -3,7 +3,7 @@
     outputs = {operation: operation(x)}                 of those that run, without `none`
     observer.observe(edge, outputs)                     each observer
     outputs = connector(edge, x, outputs)               each connector, in their order
-    edge(x) = sum over operations of p[operation] * outputs[operation]
+    edge(x) = sum over operations of p[operation] * outputs[operation], and outputs[AUXILIARY] where there is one
 
 Executors that never form single outputs cannot serve either.
 """
@@ -17,7 +17,11 @@ from torch import Tensor
 
 from ..errors import SupernetError, unknown
 
-__all__ = ["EdgeConnector", "EdgeHooks", "EdgeSite", "Observer", "name_of"]
+__all__ = ["AUXILIARY", "AUXILIARY_COLUMN", "EdgeConnector", "EdgeHooks", "EdgeSite", "Observer", "name_of"]
+
+
+AUXILIARY = "auxiliary"  # the name of an output that no operation gives: it enters with the weight 1
+AUXILIARY_COLUMN = -1
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class EdgeConnector(Protocol):
         """The outputs [B, C, H', W'] to be weighed by p and summed, by the names of operations.
 
         `x` [B, C, H, W] is what the edge's operations read: with partial channels the first 1 / k of them. `outputs`
-        [B, C, H', W'] are theirs; edges may share such a tensor, so nothing is written in place.
+        [B, C, H', W'] are theirs; edges may share such a tensor, so nothing is written in place. What it gives back
+        under the name AUXILIARY, of the same shape, is added to the sum as it is.
         """
         ...
 
@@ -65,12 +70,13 @@ class EdgeHooks:
     ) -> None:
         self.edges, self.names = tuple(edges), tuple(names)
         self.connectors, self.observers = tuple(connectors), tuple(observers)
-        self._columns = {name: column for column, name in enumerate(self.names)}
+        self._columns = {AUXILIARY: AUXILIARY_COLUMN} | {name: column for column, name in enumerate(self.names)}
 
     def __call__(self, row: int, x: Tensor, outputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """The outputs [B, C, H', W'] to be summed, by column, of the operations' on the edge of `row` and its `x`.
 
-        Raises SupernetError where a connector gives an output for what is no operation of the table.
+        One in AUXILIARY_COLUMN has the weight 1. Raises SupernetError where a connector gives an output for what is no
+        operation of the table.
         """
         edge = self.edges[row]
         named = {self.names[column]: y for column, y in outputs.items()}

@@ -53,8 +53,13 @@ class Options(nn.Module):
         """The alphas [E, O] of each table, -inf where a row lacks the option."""
         return {table.name: self._masked(table.name, alphas[table.name]) for table in self.tables}
 
+    def absent(self, name: str) -> Tensor | None:
+        """[E, O] on the device: True where a row of table `name` lacks the option; None where none lacks any."""
+        absent: Tensor | None = getattr(self, f"absent_{name}")
+        return absent
+
     def _masked(self, name: str, alpha: Tensor) -> Tensor:
-        absent = getattr(self, f"absent_{name}")
+        absent = self.absent(name)
         return alpha if absent is None else alpha.masked_fill(absent, NEVER)
 
     def ranked(self, strengths: Strengths) -> Strengths:

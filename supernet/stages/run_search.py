@@ -123,7 +123,8 @@ def run_search(
 def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> list[str]:
     """What a reader of the result must know: alphas that have decided nothing, and a network that passes nothing on."""
     share = decided(program.space, program.net.strengths(), program.net.masks())
-    notes = [undecided(share, config.epochs, config.alphas.lr)] if share < UNDECIDED else []
+    unsure = share < UNDECIDED and program.phases.method.alphas_move
+    notes = [undecided(share, config.epochs, config.alphas.lr)] if unsure else []
     if why := program.space.dead(genotype):
         offer = (
             "no live one is near it" if config.dead_cells == "neighbour" else "dead_cells=neighbour takes a live one"

@@ -39,7 +39,8 @@ class BilevelStep:
     """Both optimisers and the parts of a method over one supernet.
 
     `lr(epoch)` anneals the weights' learning rate from `weights.lr` to `weights.min_lr` along a cosine over `epochs`.
-    `seed` is that of the method's counted noise, `phase` the number of the phase that the step belongs to.
+    `seed` is that of the method's counted noise, `phase` the number of the phase that the step belongs to, `stage` how
+    many times the weights were drawn anew before it.
     """
 
     def __init__(
@@ -56,14 +57,16 @@ class BilevelStep:
         ranks: Ranks | None = None,
         seed: int = 0,
         phase: int = 0,
+        stage: int = 0,
     ) -> None:
-        self.net, self.task, self.epochs, self.amp, self.phase = net, task, epochs, amp, phase
+        self.net, self.task, self.epochs, self.amp, self.phase, self.stage = net, task, epochs, amp, phase, stage
         self.ranks = ranks or Ranks()
         self.weight_config, alpha_config = weights or WeightConfig(), alphas or AlphaConfig()
         self.method = method if isinstance(method, Method) else Method(method or MethodConfig())
         self.method.bind(net, seed)
         # Looked for once: in the thousands of modules of a supernet that takes as long as an optimiser's step.
-        self.weights, self.alphas, self._norms = net.weights(), self.method.alphas(net), batch_norms(net)
+        self.weights, self.alphas = self.method.weights(net), self.method.alphas(net)
+        self._norms = [*batch_norms(net), *batch_norms(self.method)]
         self.guard = guard or Guard(GuardConfig(skips=0), net, self.device)
         if who := self.method.double_backward:
             net.require_double_backward(who)
@@ -78,7 +81,7 @@ class BilevelStep:
 
     def learning(self) -> None:
         """Looks anew for what learns: some weights or alphas may have been frozen, or may learn again."""
-        self.weights = [w for w in self.net.weights() if w.requires_grad]
+        self.weights = [w for w in self.method.weights(self.net) if w.requires_grad]
         self.alphas = [a for a in self.method.alphas(self.net) if a.requires_grad]
 
     def lr(self, epoch: int) -> float:
@@ -99,7 +102,7 @@ class BilevelStep:
 
     def clock(self, epoch: int, step: int) -> Clock:
         """Where the search stands before step `step` of the run, in `epoch` since the weights were drawn."""
-        return Clock(step, epoch, self.epochs, self.phase)
+        return Clock(step, epoch, self.epochs, self.phase, self.stage)
 
     def prepare(self, epoch: int, step: int = 0) -> None:
         """What the host tells the device before a step, into places that are there: the rate, the parts' numbers."""

@@ -79,16 +79,22 @@ class Course:
     def segment(self) -> tuple[int, int]:
         """(first epoch of the plan, number of epochs) of the phases over which the weights have one schedule.
 
-        It begins where the network's weights were last drawn anew, or a child started from its parent's.
+        It begins where the network's weights were last drawn anew, a child started from its parent's, or a phase has
+        settings of its own.
         """
         lengths = self._lengths
         first = self.number
-        while first and self.phases[first].starts_from == "inherit":
+        while first and not self.phases[first].anneals_anew:
             first -= 1
         after = self.number + 1
-        while after < len(self.phases) and self.phases[after].starts_from == "inherit":
+        while after < len(self.phases) and not self.phases[after].anneals_anew:
             after += 1
         return sum(lengths[:first]), sum(lengths[first:after])
+
+    @property
+    def stage(self) -> int:
+        """How many times the weights have been drawn anew."""
+        return sum(phase.starts_from == "fresh" for phase in self.phases[1 : self.number + 1])
 
     @property
     def over(self) -> bool:

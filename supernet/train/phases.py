@@ -91,6 +91,8 @@ class Phases:
 
     def alphas_learn(self, step: int) -> bool:
         """Whether the alphas take part in a step."""
+        if not self.method.hypergradient.learns:
+            return False
         return "alphas" in self.course.phase.learns and step % self.config.method.alpha_every == 0
 
     @property
@@ -117,6 +119,8 @@ class Phases:
         numbers = self.method.end_epoch(seen)
         if len(course.phases) > 1:
             numbers["method/phase"] = float(course.number)
+        *before, ended = seen.history
+        seen = replace(seen, history=[*before, replace(ended, metrics={**ended.metrics, **numbers})])
         verdicts = [verdict for watcher in self.method.watchers for verdict in watcher.verdict(seen)]
         if "selection" in phase.learns:
             verdicts += self.method.selector.round(seen)
@@ -223,7 +227,7 @@ class Phases:
             elif phase.starts_from == "parent" and self._parent is not None:
                 hand_on(self._parent["step"], self.bilevel)
                 self._mask(self._parent["masks"])
-        self.bilevel.epochs, self.bilevel.phase = course.segment[1], course.number
+        self.bilevel.epochs, self.bilevel.phase, self.bilevel.stage = course.segment[1], course.number, course.stage
         self._restrict(phase, strongest(strengths, masks, phase.keep) if phase.keep is not None else {})
         self.stepper.reset()
         log.info("phase %d of %d: %d epochs", course.number + 1, len(course.phases), phase.epochs)
@@ -244,7 +248,7 @@ class Phases:
         self.net = Supernet(self.space, executor=config.executor, seed=seed, **arguments).to(self.device)
         self.method = Method(config.method)
         self.guard = Guard(config.guard, self.net, self.device)
-        weights, alphas = self._settings(course.settings)
+        weights, alphas = self._settings({**course.phase.settings, **course.settings})
         self.bilevel = BilevelStep(
             self.net,
             self.task,
@@ -257,6 +261,7 @@ class Phases:
             ranks=self.ranks,
             seed=config.seed,
             phase=course.number,
+            stage=course.stage,
         )
         self._settle()
         self.stepper = CapturedStep(self.bilevel, capture=config.capture)
@@ -284,7 +289,7 @@ class Phases:
         for key, value in changes.items():
             group, _, name = key.partition(".")
             if group not in groups or not hasattr(groups[group], name):
-                raise ValueError(f"a rollback cannot change {key!r}: it may change weights.* and alphas.*")
+                raise ValueError(f"{key!r} is no setting that may change in a search: those are weights.* and alphas.*")
             groups[group] = replace(groups[group], **{name: value})
         return groups["weights"], groups["alphas"]
 

@@ -198,11 +198,17 @@ class SearchProgram(TrainingProgram):
             if name in tables
         }
 
-    def measure(self, mixture: Mixture | None = None) -> dict[str, float]:
-        """The task's metrics on the alphas' part, in evaluation mode, under `mixture` where one is given."""
+    def measure(
+        self,
+        mixture: Mixture | None = None,
+        batches: Iterable[Sequence[Tensor]] | None = None,
+        batch_statistics: bool = False,
+    ) -> dict[str, float]:
+        """The task's metrics on the alphas' part or on `batches` ([B, ...], targets), under `mixture` where given."""
         net = self.net if mixture is None else lambda x: self.net(x, mixture=mixture)
+        data = self.val if batches is None else batches
         with autocast(self.device, self.config.amp):
-            return evaluate(self.net, self.task, self.val, self.ranks, outputs=net)
+            return evaluate(self.net, self.task, data, self.ranks, net, batch_statistics)
 
     def _look(self, epoch: int, metrics: Metrics, genotype: Genotype, history: Sequence[Ended]) -> Look:
         def loaders(name: BatchName) -> Iterable[Batch]:
@@ -223,6 +229,7 @@ class SearchProgram(TrainingProgram):
             problem=problem,
             selects=f"val/{self.task.selects}",
             maximise=self.task.maximise,
+            last=epoch + 1 == self.epochs,
         )
 
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:

@@ -111,11 +111,11 @@ def test_temperature_and_noise_are_functions_of_the_clock_in_fixed_places() -> N
         taus.append(float(sampler.tau))
     assert taus == [10, 7, 4, 1]
     assert sampler.tau.data_ptr() == place
-    noise.fill(sampler, 5)
+    noise.fill(sampler.draw, 5, "sampler")
     first = [noise.of(half, "reduce").clone() for half in ("alphas", "weights")]  # type: ignore[arg-type]
     assert not torch.equal(*first), "each half has a draw of its own"
-    noise.fill(sampler, 6)
-    noise.fill(sampler, 5)
+    noise.fill(sampler.draw, 6, "sampler")
+    noise.fill(sampler.draw, 5, "sampler")
     assert torch.equal(first[0], noise.of("alphas", "reduce"))
 
 

@@ -1,5 +1,5 @@
 """Samplers: a draw of the mixing weights for each half of a step."""
 
-from . import gumbel
+from . import dirichlet, gumbel, uniform
 
-__all__ = ["gumbel"]
+__all__ = ["dirichlet", "gumbel", "uniform"]

@@ -1,5 +1,5 @@
 """Selectors: the genotype, from strengths or in rounds."""
 
-from . import projection
+from . import best_path, projection, removal, skip_cap
 
-__all__ = ["projection"]
+__all__ = ["best_path", "projection", "removal", "skip_cap"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...ops.identity import Zero
 from ..cells.partial_channels import bypass, join, share, take
+from ..connector import AUXILIARY_COLUMN
 from ..gates import gated_statistics
 from ..mixture import HostMask, Mask, split_gate
 from .registry import EXECUTORS
@@ -56,9 +57,9 @@ def _terms(cell: "MixedCell", edge: "Edge", x: Tensor, p: Tensor, mask: Sequence
     seen = take(x, cell.partial)
     running = [(column, op) for column, op in cell.operations(edge.row) if mask[column]]
     outputs: Iterable[tuple[int, Tensor]] = ((column, op(seen)) for column, op in running)
-    if cell.hooks is not None:
+    if cell.hooks is not None and running:
         outputs = cell.hooks(edge.row, seen, {c: op(seen) for c, op in running if not isinstance(op, Zero)}).items()
-    terms = [p[column] * y for column, y in outputs]
+    terms = [y if column == AUXILIARY_COLUMN else p[column] * y for column, y in outputs]
     if cell.partial == 1 or not running:
         return terms
     rest = share(p, mask) * bypass(x, cell.stride(edge.source))[:, seen.shape[1] :]

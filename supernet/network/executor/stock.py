@@ -20,6 +20,7 @@ from ...ops import PreActivated
 from ...ops.identity import Zero
 from ..cells.partial_channels import bypass, join, share, take
 from ..cells.pool_norm import PoolNorm
+from ..connector import AUXILIARY_COLUMN
 from ..gates import gated_statistics
 from ..mixture import HostMask, Mask, split_gate
 from .cpu_forms import after_relu, enter
@@ -59,7 +60,7 @@ def _run(x: Sequence[Tensor], cell: "MixedCell", p: Tensor, mask: HostMask) -> T
             running += [edge] if offered else []
             source = states[edge.source]
             terms = {column: source.apply(op) for column, op in offered if not isinstance(op, Zero)}
-            if cell.hooks is not None and terms:
+            if cell.hooks is not None and offered:
                 terms = cell.hooks(edge.row, source.x, terms)
             outputs += terms.values()
             places += [(edge.row, column) for column in terms]
@@ -73,14 +74,18 @@ def _run(x: Sequence[Tensor], cell: "MixedCell", p: Tensor, mask: HostMask) -> T
 
 
 def _mixed(cell: "MixedCell", p: Tensor, places: tuple[tuple[int, int], ...], outputs: Sequence[Tensor]) -> Tensor:
-    """sum_t p[places[t]] * outputs[t]: the terms [B, C, H, W] of one node."""
+    """sum_t p[places[t]] * outputs[t]: the terms [B, C, H, W] of one node; what is auxiliary has the weight 1."""
     key = places, p.device
+    flat = p.flatten()
+    if any(column == AUXILIARY_COLUMN for _, column in places):
+        flat = torch.cat([flat, flat.new_ones(1)])
     if key not in cell.places:
         if len(cell.places) >= MOST_PLACES:
             cell.places.clear()
         with torch.inference_mode(False):  # stays on the device, where a captured step may not copy it to
-            cell.places[key] = torch.tensor([row * p.shape[1] + column for row, column in places]).to(p.device)
-    return weighted_sum(p.flatten().index_select(0, cell.places[key]), outputs)
+            indices = [p.numel() if column == AUXILIARY_COLUMN else row * p.shape[1] + column for row, column in places]
+            cell.places[key] = torch.tensor(indices).to(p.device)
+    return weighted_sum(flat.index_select(0, cell.places[key]), outputs)
 
 
 def _with_bypass(

@@ -1,0 +1,5 @@
+"""Perturbations: another mixture for the weights' half of a step."""
+
+from . import random
+
+__all__ = ["random"]

@@ -1,0 +1,34 @@
+"""Presets at the size of a test: the same parts, with fewer samples, permutations, epochs and cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["small"]
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "best_path": {"samples": 4, "batches": 1, "finalists": 2},
+    "eigenvalue": {"every": 1, "window": 1, "apart": 1, "first": 0, "ratio": 1e6},
+    "gradient_agreement": {"batches": 1},
+    "p_darts": {"layers": [3, 4, 3], "keep": [5, 4, 3]},
+    "removal": {"every": 1},
+    "shapley": {"permutations": 1, "first": 1},
+    "then_select": {"epochs": 2},
+}
+
+
+def small(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` of a preset with the arguments of dear parts replaced, and at most one epoch of warm-up."""
+    method = {group: value if group == "name" else _small(value) for group, value in settings["method"].items()}
+    method["warmup_epochs"] = min(method.get("warmup_epochs", 0), 1)
+    return {**settings, "method": method}
+
+
+def _small(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_small(part) for part in value]
+    name = value.get("name") if isinstance(value, Mapping) else value
+    more = ARGUMENTS.get(name, {}) if isinstance(name, str) else {}
+    if not more:
+        return value
+    arguments = value if isinstance(value, Mapping) else {"name": name}
+    return {**arguments, **{key: number for key, number in more.items() if key != "epochs" or arguments.get("epochs")}}
