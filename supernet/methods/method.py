@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from ..config import MethodConfig
+from ..config import MethodConfig, SearchConfig
 from ..network import Supernet
 from ..network.connector import EdgeHooks, Observer
 from ..network.executor import Executor
@@ -40,6 +40,7 @@ from .parts import (
     Selector,
     Watcher,
 )  # fmt: skip
+from .refusals import cautions
 
 __all__ = ["Method"]
 
@@ -66,6 +67,7 @@ class Method(nn.Module):
         self._all: list[tuple[str, str, Part]] = [
             (group, name, part) for group, members in parts.items() for name, part in members
         ]
+        self._cautions = cautions(parts)
         self.relaxation = _one(parts, "relaxation", Relaxation)
         self.hypergradient = _one(parts, "hypergradient", Hypergradient)
         self.alpha_optimiser = _one(parts, "alpha_optimiser", AlphaOptimiser)
@@ -85,6 +87,13 @@ class Method(nn.Module):
         connectors, observers = self._edge_connectors(), self._observers()
         if (connectors or observers) and not executor.serves_hooks:
             refuse_hooks(executor.name, EdgeHooks((), (), connectors, observers))
+
+    def fits(self, config: SearchConfig) -> list[str]:
+        """What a user should read about these parts under these settings.
+
+        Raises SupernetError where a part would never act.
+        """
+        return [*self._cautions, *(line for _, _, part in self._all for line in part.fits(config))]
 
     def bind(self, net: Supernet, seed: int) -> None:
         """Ties the method to `net`: its parts get their shapes, and the network its relaxation and edge connectors."""

@@ -8,13 +8,14 @@ Between `prepare` and the end of a step nothing asks the host, so that a step ca
 their place, so that a captured step stays valid and a checkpoint holds the whole state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import nn
 
 if TYPE_CHECKING:
+    from ..config import SearchConfig
     from ..network import Supernet
     from ..space import Space
     from .look import Look
@@ -55,6 +56,13 @@ class Part(nn.Module):
 
     def check(self, space: "Space") -> None:
         """Raises SupernetError where the part makes no sense for a space; called before anything is made."""
+
+    def fits(self, config: "SearchConfig") -> Sequence[str]:
+        """Lines that a user should read about these settings with this part; none by default.
+
+        Raises SupernetError where the part would never act under them. Called before anything is made.
+        """
+        return ()
 
     def bind(self, net: "Supernet", seed: int) -> None:
         """Called once, when the network is there; `seed` is for noise that is counted."""

@@ -139,6 +139,8 @@ def _check_parts(config: SearchConfig, space: Space) -> None:
     """Unknown names, and parts that do not go together, are refused before a run folder is made."""
     method, executor = Method(config.method), make_executor(config.executor)
     method.check(space, executor)
+    for line in method.fits(config):
+        log.warning("%s", line)
     planned(config, method)
     if isinstance(executor, Fused):
         executor.check(torch.empty(1, device=pick(config.device)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.config import GuardConfig, MethodConfig, WeightConfig, from_mapping
+from supernet.config import AlphaConfig, GuardConfig, MethodConfig, SearchConfig, WeightConfig, from_mapping
 from supernet.counter import uniform
 from supernet.errors import SupernetError
 from supernet.methods import GROUPS, Clock, Method
@@ -300,6 +300,17 @@ def test_the_weights_may_come_first() -> None:
          "method.sampler=gumbel does not go with method.hypergradient=exact"),
         ({"connectors": ["edge_normalisation", "edge_normalisation"]},
          "method.connectors=edge_normalisation does not go with method.connectors=edge_normalisation"),
+        ({"sampler": "uniform"}, "method.sampler=uniform does not go with method.hypergradient=first_order"),
+        ({"hypergradient": "none", "regularisers": ["beta_decay"]},
+         "method.hypergradient=none does not go with method.regularisers=beta_decay"),
+        ({"hypergradient": "none", "watchers": ["eigenvalue"]},
+         "method.hypergradient=none does not go with method.watchers=eigenvalue"),
+        ({"sampler": {"name": "gumbel", "hard": True}, "watchers": ["gradient_agreement"]},
+         "method.sampler=gumbel does not go with method.watchers=gradient_agreement"),
+        ({"sampler": {"name": "gumbel", "hard": True}, "perturbation": "random"},
+         "method.sampler=gumbel does not go with method.perturbation=random"),
+        ({"connectors": ["auxiliary_skip", "skip_dropout"]},
+         "method.connectors=auxiliary_skip does not go with method.connectors=skip_dropout"),
         ({"order": "both"}, "method.order='both' must be alpha_first or weight_first"),
         ({"alpha_every": 0}, "method.alpha_every=0 must be 1 or more"),
     ],
@@ -309,6 +320,30 @@ def test_what_makes_no_sense_is_one_line(settings: dict[str, Any], message: str)
         Method(MethodConfig(**settings))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": MethodConfig(sampler="dirichlet", perturbation="random")}, "two kinds of noise"),
+        ({"method": MethodConfig(connectors=["auxiliary_skip"], selector="skip_cap")}, "their count means less"),
+        ({"method": MethodConfig(connectors=["edge_normalisation"], selector="removal")}, "weighing the others"),
+        ({"method": MethodConfig(regularisers=["beta_decay"]), "alphas": AlphaConfig(weight_decay=0)}, "drifting down"),
+        ({"method": MethodConfig(regularisers=["beta_decay"], warmup_epochs=2)}, "its factor has risen before"),
+        ({"method": MethodConfig(sampler="dirichlet", warmup_epochs=2)}, ""),
+    ],
+)  # fmt: skip
+def test_what_may_surprise_is_said(settings: dict[str, Any], words: str) -> None:
+    config = SearchConfig(**settings)
+    lines = Method(config.method).fits(config)
+    assert len(lines) == bool(words)
+    assert words in "".join(lines)
+
+
+def test_a_part_that_would_never_act_is_one_line() -> None:
+    config = SearchConfig(method=MethodConfig(hypergradient="none", watchers=["shapley"]), epochs=25)
+    with pytest.raises(SupernetError, match="from epoch first=25 on, and epochs=25: they would never move"):
+        Method(config.method).fits(config)
 
 
 def test_a_part_that_the_space_does_not_take_is_one_line() -> None:

@@ -32,7 +32,7 @@ class SkipDropout(EdgeConnector):
     """
 
     rate: Tensor
-    traits = frozenset({"weakens skips"})
+    traits = frozenset({"weakens skips", "draws on activations"})
 
     def __init__(self, rate: float = 0.4, decay: float = 1.0, stages: tuple[float, ...] = ()) -> None:
         super().__init__()

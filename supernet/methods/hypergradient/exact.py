@@ -23,7 +23,7 @@ class Exact(Hypergradient):
 
     double_backward: ClassVar[bool] = True
     uses_training_batch = True
-    traits = frozenset({"differentiates twice"})
+    traits = frozenset({"learns alphas", "differentiates twice"})
 
     def forward(self, problem: Problem) -> Estimate:
         # A graph made before would hold the tensors w, into which the virtual step writes other values: so the product

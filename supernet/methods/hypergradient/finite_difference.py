@@ -25,6 +25,7 @@ class FiniteDifference(Hypergradient):
     """`r` is the length of the step to either side; .01 is the authors' value."""
 
     uses_training_batch = True
+    traits = frozenset({"learns alphas"})
 
     def __init__(self, r: float = 1e-2) -> None:
         super().__init__()

@@ -16,6 +16,8 @@ __all__ = ["FirstOrder"]
 class FirstOrder(Hypergradient):
     """The present weights stand for the best ones."""
 
+    traits = frozenset({"learns alphas"})
+
     def forward(self, problem: Problem) -> Estimate:
         with frozen(problem.weights):
             loss = problem.loss("val")

@@ -18,7 +18,7 @@ class NoHypergradient(Hypergradient):
     """Steps have no half of the alphas."""
 
     learns: ClassVar[bool] = False
-    traits = frozenset({"no alphas"})
+    traits = frozenset({"no gradient of alphas"})
 
     def forward(self, problem: Problem) -> Estimate:
         """Zeros [E, O] a table."""

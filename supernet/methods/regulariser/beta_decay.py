@@ -9,8 +9,11 @@ with factor 50 over 100 epochs is documented.
 """
 # E edges, O operations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from ...config import SearchConfig
 from ...errors import SupernetError
 from ...space import Table
 from ..part import Clock
@@ -24,13 +27,23 @@ __all__ = ["BetaDecay"]
 class BetaDecay(AlphaPenalty):
     """`factor`, 0 or more, is what lambda would reach behind the last epoch."""
 
-    traits = frozenset({"rows are distributions", "needs weight decay on alphas"})
+    traits = frozenset({"rows are distributions", "regularises alphas"})
 
     def __init__(self, factor: float = 50.0) -> None:
         super().__init__()
         if factor < 0:
             raise SupernetError(f"beta_decay: factor={factor} must be 0 or more")
         self.most = float(factor)
+
+    def fits(self, config: SearchConfig) -> Sequence[str]:
+        """Alphas without weight decay, and a factor that has risen before they begin to learn, are said."""
+        lines = []
+        if not config.alphas.weight_decay:
+            lines.append("beta_decay with alphas.weight_decay=0: nothing keeps the alphas from drifting down together")
+        if config.method.warmup_epochs:
+            lines.append(f"beta_decay counts from epoch 0: with method.warmup_epochs={config.method.warmup_epochs} its "
+                         "factor has risen before the alphas begin to learn")  # fmt: skip
+        return lines
 
     def factor_at(self, clock: Clock) -> float:
         return self.most * clock.epoch / clock.epochs

@@ -26,7 +26,7 @@ __all__ = ["DirichletKL"]
 class DirichletKL(AlphaPenalty):
     """`factor`, 0 or more."""
 
-    traits = frozenset({"rows are distributions"})
+    traits = frozenset({"rows are distributions", "regularises alphas"})
 
     def __init__(self, factor: float = 1e-3) -> None:
         super().__init__()

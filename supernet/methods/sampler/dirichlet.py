@@ -32,7 +32,7 @@ ATTEMPTS = 8
 class Dirichlet(Sampler):
     """All operations run, weighed by a draw that spreads as much as the alphas are undecided."""
 
-    traits = frozenset({"random draws", "noise on p"})
+    traits = frozenset({"random draws"})
     numbers: ClassVar[int] = 1 + 2 * ATTEMPTS
 
     def draw(self, uniform_EO: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ __all__ = ["Uniform"]
 class Uniform(Sampler):
     """A path that knows nothing of the alphas."""
 
-    traits = frozenset({"one path", "random draws", "no alphas"})
+    traits = frozenset({"one path", "random draws", "draws without alphas"})
 
     def forward(self, p_EO: Tensor, alpha_EO: Tensor, noise_EO: Tensor) -> tuple[Tensor, Tensor | None]:
         """(weights [E, O] of 0 and 1, their gate [E, O]); alphas [E, O] are -inf where a row lacks the option."""

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...config import SearchConfig
 from ...counter import permutation
 from ...errors import SupernetError
 from ...network import Supernet
@@ -50,6 +51,15 @@ class Shapley(Watcher):
         self.permutations, self.first, self.step, self.momentum, self.cut = permutations, first, step, momentum, cut
         self.seed = 0
         self.mean = nn.Module()  # a buffer [E, O] a table
+
+    def fits(self, config: SearchConfig) -> Sequence[str]:
+        """Raises SupernetError where the search ends before the alphas first move."""
+        if self.first >= config.epochs:
+            raise SupernetError(
+                f"method.watchers=shapley moves the alphas from epoch first={self.first} on, and "
+                f"epochs={config.epochs}: they would never move; take a smaller `first`"
+            )
+        return ()
 
     def bind(self, net: Supernet, seed: int) -> None:
         """A running mean of the contributions, [E, O] a table."""
