@@ -75,8 +75,9 @@ def _dispatch(argv: list[str]) -> int:
         print(stage_help(stage, rest))
         return 0
     from .program import run_program
+    from .typed_text import as_text
 
-    return run_program(stage, rest)
+    return run_program(stage, as_text(stage, rest))
 
 
 def _from_home(word: str, quoted: bool) -> str:
@@ -94,11 +95,12 @@ def _from_home(word: str, quoted: bool) -> str:
 
 def _settings(name: str, words: Sequence[str]) -> tuple[object, ...]:
     from .settings import register
+    from .typed_text import as_text
     from .validate import check
 
     stage = STAGES[name]
     register()
-    return check(stage, stage.overrides(words)).configs
+    return check(stage, stage.overrides(as_text(stage, words))).configs
 
 
 def help_text() -> str:

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SupernetError, short
 from ..files import read_text
+from .shown_defaults import show
 
 __all__ = ["TRUST", "Loader", "loading"]
 
@@ -51,11 +52,14 @@ _FILLED_IN = {
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader of the stage `stage`, for files that are `trusted` or not."""
+    """Hydra's loader of the stage `stage`, for files that are `trusted` or not.
 
-    def __init__(self, config_search_path: ConfigSearchPath, *, stage: str, trusted: bool) -> None:
+    What it composes only to be `shown` has the defaults of the data set as texts.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath, *, stage: str, trusted: bool, shown: bool = False) -> None:
         super().__init__(config_search_path)
-        self.stage, self.trusted = stage, trusted
+        self.stage, self.trusted, self.shown = stage, trusted, shown
         self.repository = _Repository(config_search_path, trusted)
         self._own: dict[tuple[str, ...], object] = {}
 
@@ -78,6 +82,8 @@ class Loader(ConfigLoaderImpl):
             _check_allow(composed, typed)
         if run_mode == RunMode.MULTIRUN:
             _check_list(Path(str(OmegaConf.select(composed, "hydra.sweep.dir")), "multirun.yaml"))
+        if self.shown:
+            show(composed)
         return composed
 
     def _without_files(self, typed: tuple[str, ...]) -> object:
@@ -94,11 +100,11 @@ class Loader(ConfigLoaderImpl):
 
 
 @contextmanager
-def loading(stage: str, *, trusted: bool) -> Iterator[None]:
+def loading(stage: str, *, trusted: bool, shown: bool) -> Iterator[None]:
     """Inside, Hydra's own main composes by `Loader`, for the run itself and for each job of a sweep."""
     names = vars(hydra_main)
     before = names["ConfigLoaderImpl"]
-    names["ConfigLoaderImpl"] = partial(Loader, stage=stage, trusted=trusted)
+    names["ConfigLoaderImpl"] = partial(Loader, stage=stage, trusted=trusted, shown=shown)
     try:
         yield
     finally:

@@ -45,7 +45,7 @@ def run_program(stage: AnyStage, argv: Sequence[str]) -> int:
     sys.argv = [f"supernet-{stage.name}", *without_trust(argv)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's main then raises what went wrong instead of printing its own text
     try:
-        with loading(stage.name, trusted=trusts(argv)):
+        with loading(stage.name, trusted=trusts(argv), shown=not checked.runs):
             main()
     except (HydraException, OmegaConfBaseException) as error:
         raise SupernetError(one_line(error)) from None

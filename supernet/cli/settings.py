@@ -25,6 +25,7 @@ from ..config import from_mapping
 from ..errors import SupernetError
 from ..stages import STAGES, Stage
 from .foreign import Loader
+from .shown_defaults import without_shown
 
 __all__ = ["CONF", "compose", "loader_for", "register", "settings"]
 
@@ -91,4 +92,7 @@ def _from(stage: Stage[C, R], own: DictConfig) -> C:
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     if not isinstance(values, dict):
         raise TypeError(f"the settings of the stage {stage.name} are no group")
-    return from_mapping(stage.config, {str(key): value for key, value in values.items()})
+    named: dict[str, object] = {str(key): value for key, value in values.items()}
+    if isinstance(data := named.get("data"), dict):
+        named["data"] = without_shown(data)
+    return from_mapping(stage.config, named)

@@ -44,6 +44,8 @@ def _convert(hint: object, value: object, where: str) -> object:
             return [part for word in value.split(",") if (part := word.strip())]
     if str in options and isinstance(value, int) and not isinstance(value, bool):  # a folder called 2024
         return str(value)
+    if str in options and isinstance(value, bool | float):  # what was written is not known any more: 1.10 is 1.1
+        raise SupernetError(f"{where}={value} is text, and was read as a number or a truth value: put it in quotes")
     raise SupernetError(f"{where}={repr(value)[:80]} must be of type {' or '.join(map(_type_name, options))}")
 
 

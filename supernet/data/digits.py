@@ -10,6 +10,7 @@ from ..config import DataConfig
 from ..counter import permutation
 from .augment import Augment
 from .registry import DATASETS, DataSet, in_memory
+from .standard import standard
 
 __all__ = ["digits"]
 
@@ -19,7 +20,7 @@ TEST = 360  # images of the test split, 36 of each class
 @DATASETS.register("digits")
 def digits(config: DataConfig) -> DataSet:
     """1,437 training and 360 test images, cut once and for all: the seed of a run does not move them."""
-    augment = Augment(pad=1, cutout=2, mean=(0.3053,), std=(0.3760,))
+    augment = Augment(**standard("digits"), mean=(0.3053,), std=(0.3760,))
     return in_memory("digits", config, _read, tuple(str(d) for d in range(10)), augment)
 
 

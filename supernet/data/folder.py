@@ -32,6 +32,7 @@ from .listing import Paths, list_images
 from .pictures import EXTENSIONS
 from .registry import DATASETS, DataSet, data_root, no_kwargs, per_channel
 from .sources import FileSource, ImageInfo, Indices
+from .standard import standard
 from .verify import check_files
 
 __all__ = ["folder"]
@@ -53,7 +54,7 @@ def folder(config: DataConfig) -> DataSet:
     if not (root / "train").is_dir():
         raise SupernetError(f"{root / 'train'} is no folder; data.root={config.root} needs train/CLASS/IMAGE")
     names = tuple(_classes(root / "train"))
-    augment = Augment(pad=4, flip=True, cutout=16, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    augment = Augment(**standard("folder"), mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     augment = per_channel(augment, in_chans)
     info = ImageInfo(
         name="folder", num_classes=len(names), class_names=names, in_chans=in_chans, image_size=size,

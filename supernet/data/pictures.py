@@ -19,12 +19,12 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from .. import files
 from ..errors import SupernetError
 
-__all__ = ["EXTENSIONS", "FORMATS", "UNREADABLE", "decoded", "in_mode", "opened", "pillow_mode"]
+__all__ = ["EXTENSIONS", "FORMATS", "UNREADABLE", "decoded", "differs_from_timm", "in_mode", "opened", "pillow_mode"]
 
 EXTENSIONS = frozenset({
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif",
@@ -37,6 +37,7 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 MOST_BYTES = 768 * 2**20
 # What Pillow raises for files that are no pictures; struct.error for damaged EXIF.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+ORIENTATION = ExifTags.Base.Orientation
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -71,6 +72,15 @@ def decoded(path: str | os.PathLike[str], in_chans: int) -> Image.Image:
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SupernetError(f"image {path} cannot be read ({reason}); repair or delete it") from None
+
+
+def differs_from_timm(path: str | os.PathLike[str]) -> bool:
+    """Whether timm's reader would clip or not turn the picture: known without decoding it; False where it is none."""
+    try:
+        with open(files.open_plain(path), "rb") as file, opened(file, path) as image:
+            return image.mode in _DEEP or image.getexif().get(ORIENTATION, 1) != 1
+    except (SupernetError, *UNREADABLE):
+        return False
 
 
 def in_mode(image: Image.Image, in_chans: int) -> Image.Image:

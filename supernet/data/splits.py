@@ -17,6 +17,7 @@ from . import digits, folder, text, timm_named, torchvision_named
 from .augment import Augment
 from .registry import DATASETS, DataSet
 from .sources import ImageInfo, Indices, Source
+from .standard import entry_of
 from .view import View
 
 __all__ = ["Splits", "open_data"]
@@ -31,7 +32,7 @@ def open_data(config: DataConfig, seed: int) -> "Splits":
 
     Reads the training split only. Raises SupernetError for an unknown name and for data that are missing or empty.
     """
-    data = DATASETS["timm" if "/" in config.name else config.name](config)
+    data = DATASETS[entry_of(config.name)](config)
     settings = {key: getattr(config, key) for key in ("pad", "flip", "cutout")}
     augment = dataclasses.replace(data.augment, **{key: value for key, value in settings.items() if value is not None})
     return Splits(dataclasses.replace(data, augment=augment), seed, config.limit)

@@ -16,6 +16,7 @@ from ..errors import SupernetError, unknown
 from .augment import Augment
 from .registry import DATASETS, DataSet, data_root, no_kwargs, per_channel
 from .sources import ImageInfo, Indices
+from .standard import standard
 from .wrapped import DatasetSource, Pairs
 
 __all__ = ["timm_named"]
@@ -70,7 +71,7 @@ def timm_named(config: DataConfig) -> DataSet:
 def _augment(in_chans: int) -> Augment:
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    augment = Augment(pad=4, flip=in_chans == 3, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    augment = Augment(**standard("timm", in_chans), mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     return per_channel(augment, in_chans)
 
 

@@ -14,12 +14,15 @@ from ..config import DataConfig
 from ..errors import SupernetError
 from .augment import Augment
 from .registry import DATASETS, DataSet, data_root, in_memory
+from .standard import standard
 
 __all__ = ["NAMED"]
 
 _TEN = tuple(str(d) for d in range(10))
 _CIFAR = Augment(
-    pad=4, flip=True, cutout=16, mean=(0.49139968, 0.48215827, 0.44653124), std=(0.24703233, 0.24348505, 0.26158768)
+    **standard("cifar10"),
+    mean=(0.49139968, 0.48215827, 0.44653124),
+    std=(0.24703233, 0.24348505, 0.26158768),
 )  # fmt: skip
 
 
@@ -41,18 +44,18 @@ NAMED = {
         50000,
         (3, 32, 32),
         100,
-        Augment(pad=4, flip=True, cutout=16, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+        Augment(**standard("cifar100"), mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
     ),
     "fashion_mnist": _Named(
-        "FashionMNIST", 60000, (1, 28, 28), 10, Augment(pad=4, flip=True, mean=(0.2860,), std=(0.3530,))
+        "FashionMNIST", 60000, (1, 28, 28), 10, Augment(**standard("fashion_mnist"), mean=(0.2860,), std=(0.3530,))
     ),
-    "mnist": _Named("MNIST", 60000, (1, 28, 28), 10, Augment(pad=4, mean=(0.1307,), std=(0.3081,)), _TEN),
+    "mnist": _Named("MNIST", 60000, (1, 28, 28), 10, Augment(**standard("mnist"), mean=(0.1307,), std=(0.3081,)), _TEN),
     "svhn": _Named(
         "SVHN",
         73257,
         (3, 32, 32),
         10,
-        Augment(pad=4, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+        Augment(**standard("svhn"), mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
         _TEN,
         True,
     ),

@@ -1,22 +1,21 @@
 """Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
 
 import logging
-import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
 from ..config import DataConfig
 from ..data.digest import Record, as_json, changes, from_json
 from ..data.digest_sources import record_of_files, record_of_samples
+from ..data.former_reading import reads_otherwise_now
 from ..errors import SupernetError
 from .folder import RunFolder
 
 if TYPE_CHECKING:
     from ..data.splits import Splits
 
-__all__ = ["FILE", "compare_finished", "compare_or_note", "tell_finished"]
+__all__ = ["FILE", "compare_finished", "compare_or_note", "refuse_other_reading", "tell_finished"]
 
 FILE = "data_digest.json"  # in the run folder
 UNREAD = {"search": ("test",)}  # splits that a stage never reads
@@ -58,7 +57,7 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
     """Whether there is a record to compare with; raises SupernetError where it differs."""
     path = run.path / FILE
     if not path.is_file():
-        _refuse_other_numbers(run, data)
+        refuse_other_reading(run, data)
         log.warning("%s is from before data were compared: whether its data have changed is not known", run.path)
         return False
     noted = from_json(run.record(FILE), str(path))
@@ -70,21 +69,12 @@ def _compare(run: RunFolder, data: DataConfig, stage: str, record: Record) -> bo
     return True
 
 
-def _refuse_other_numbers(run: RunFolder, data: DataConfig) -> None:
-    """Raises SupernetError for a stopped run of before whose classes had other numbers.
-
-    Image folders were numbered with 2 before 10, and are numbered as torchvision does since, 10 before 2.
-    """
-    if data.name != "folder" or not data.root or run.finished or run.new:
-        return
-    train = Path(data.root).expanduser() / "train"
-    names = sorted(path.name for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
-    natural = sorted(names, key=lambda name: [(part.isdigit(), int(part) if part.isdigit() else 0, part)
-                                              for part in re.split(r"(\d+)", name)])  # fmt: skip
-    if natural != names:
+def refuse_other_reading(run: RunFolder, data: DataConfig) -> None:
+    """Raises SupernetError for a stopped run of before whose data were read otherwise than they would be now."""
+    if not run.finished and not run.new and (texts := reads_otherwise_now(data)):
         raise SupernetError(
-            f"{run.path} numbered the classes {', '.join(natural[:4])} ... in that order; they are numbered as "
-            "torchvision does now, so that it cannot go on; run.fresh=true starts anew"
+            f"{run.path} is from before data were compared, and cannot go on with data that are read otherwise now: "
+            f"{'; '.join(texts)}; run.fresh=true starts anew and moves the run aside, another run.name keeps both"
         )
 
 

@@ -86,7 +86,8 @@ def _value(value: object) -> str:
     text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if _reads_as_itself(text):
         return text
-    inner = text.replace('"', '\\"')
+    # Backslashes count double where a mark follows them.
+    inner = re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + match[2].replace('"', '\\"'), text)
     return f'"{inner}"'
 
 

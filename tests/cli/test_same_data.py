@@ -147,6 +147,11 @@ def test_a_stopped_run_does_not_go_on_with_other_data(run: Path, caplog: pytest.
     Path("data/tiny/train/cat/9.png").unlink()
     record = json.loads((run / FILE).read_text())
     (run / FILE).unlink()
+    shutil.copytree("data/tiny/train", "data/tiny/val")
+    with pytest.raises(SupernetError, match="data/tiny/val was no part of the training, and is its validation part"):
+        run_search(config())
+    shutil.rmtree("data/tiny/val")
+    caplog.clear()
     run_search(config())
     assert caplog.text.count("is from before data were compared") == 1
     assert json.loads((run / FILE).read_text()) == record
@@ -194,14 +199,14 @@ def test_a_run_of_before_whose_classes_had_other_numbers_does_not_go_on(tmp_path
     """Training on with exchanged labels would be worse than beginning anew."""
     from supernet.config import DataConfig
     from supernet.errors import SupernetError
-    from supernet.runs import same_data
     from supernet.runs.folder import RunFolder
+    from supernet.runs.same_data import refuse_other_reading
 
     for name in ("1", "2", "10"):
         (tmp_path / "data" / "train" / name).mkdir(parents=True)
     (tmp_path / "run").mkdir()
     run, data = RunFolder(tmp_path / "run"), DataConfig(name="folder", root=str(tmp_path / "data"))
     with pytest.raises(SupernetError, match="numbered the classes 1, 2, 10 .* in that order"):
-        same_data._refuse_other_numbers(run, data)
+        refuse_other_reading(run, data)
     (tmp_path / "data" / "train" / "10").rename(tmp_path / "data" / "train" / "3")
-    same_data._refuse_other_numbers(run, data)
+    refuse_other_reading(run, data)
