@@ -30,7 +30,7 @@ from .space.lookup import find_genotype
 from .stages.run_export import export_retrained
 from .stages.run_retrain import Retrained, run_retrain
 from .stages.run_search import Searched, run_search
-from .tasks.task import Task
+from .tasks.task import AUTO, Task, name_of, require_name
 
 __all__ = ["export_model", "retrain", "search"]
 
@@ -46,7 +46,7 @@ def search(
     method: str | Settings = "darts_first_order",
     data: str | Settings = "digits",
     augment: Augment | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     run: str | Path | None = None,
     allow: str | Sequence[str] = (),
     **settings: object,
@@ -54,8 +54,9 @@ def search(
     """Search `space` on `train` (and `val` for the alphas, else a part of `train`); without data on the set `data`.
 
     `space` is a registered name, a YAML file, a `Space`, or a network class with choices in it. `train` and `val` are
-    map-style data sets of (image, target), or pairs of arrays (images [N, C, H, W], targets [N]). `method` is a name of
-    a preset or its settings. `run` names a folder in which the search lives and is resumed; without it nothing is
+    map-style data sets of (image, target), or pairs of arrays (images [N, C, H, W], targets [N]). `task` is a name
+    (multi_label, regression, segmentation) or a `Task`; without one the targets are classes. `method` is a name of a
+    preset or its settings. `run` names a folder in which the search lives and is resumed; without it nothing is
     written. `allow` has the prefixes of import paths whose classes a YAML file may name.
     Raises SupernetError for unknown names and settings.
     """
@@ -66,10 +67,10 @@ def search(
         space = Space(space)  # refuses what makes no network
     splits = _splits(train, val, None, augment, task, settings)
     chosen = {"space": named, "run": _run(run)}
-    values = merged(_data(data, splits, task), _group("method", method), chosen, _plain(settings))
+    values = merged(_data(data, splits, task), _group("method", method), chosen, _named(task), _plain(settings))
     config = from_mapping(SearchConfig, values)
     own = space if isinstance(space, Space) else None
-    return run_search(config, space=own, splits=splits, task=task, in_folder=run is not None)
+    return run_search(config, space=own, splits=splits, task=_own(task), in_folder=run is not None)
 
 
 def retrain(
@@ -82,7 +83,7 @@ def retrain(
     recipe: str | Settings = "digits",
     data: str | Settings = "digits",
     augment: Augment | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     run: str | Path | None = None,
     allow: str | Sequence[str] = (),
     **settings: object,
@@ -99,10 +100,10 @@ def retrain(
     splits = _splits(train, val, test, augment, task, settings)
     point = genotype if isinstance(genotype, Genotype) else None
     chosen = {"genotype": "" if point else str(genotype), "run": _run(run), "allow": _as_list(allow)}
-    values = merged(_data(data, splits, task), _group("recipe", recipe), chosen, _plain(settings))
+    values = merged(_data(data, splits, task), _group("recipe", recipe), chosen, _named(task), _plain(settings))
     config = from_mapping(RetrainConfig, values)
     own = _space_of(genotype, space, config.allow)
-    return run_retrain(config, genotype=point, space=own, splits=splits, task=task, in_folder=run is not None)
+    return run_retrain(config, genotype=point, space=own, splits=splits, task=_own(task), in_folder=run is not None)
 
 
 def export_model(trained: Retrained, folder: str | Path) -> Path:
@@ -145,7 +146,7 @@ def _as_list(allow: str | Sequence[str]) -> str | Sequence[str]:
 
 
 def _splits(
-    train: object, val: object, test: object, augment: Augment | None, task: Task | None, settings: Settings
+    train: object, val: object, test: object, augment: Augment | None, task: Task | str | None, settings: Settings
 ) -> Splits | None:
     """The data that were handed over, or None where a named data set is to be read."""
     if train is None:
@@ -156,7 +157,23 @@ def _splits(
     seed = settings.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise SupernetError(f"seed={seed!r} must be a whole number")
-    return from_arrays(train, val, test, augment=augment, seed=seed, classes=task is None)
+    if isinstance(task, str):
+        require_name(task)  # before the data are read for it
+        task = None if task == AUTO else task
+    name = "classification" if task is None else task if isinstance(task, str) else name_of(task)
+    outputs = None if task is None or isinstance(task, str) else task.outputs
+    classes = task is None or task == "classification"
+    return from_arrays(train, val, test, augment=augment, seed=seed, classes=classes, task=name, outputs=outputs)
+
+
+def _named(task: Task | str | None) -> dict[str, object]:
+    """The setting that a task by its name is."""
+    return {"task": task} if isinstance(task, str) else {}
+
+
+def _own(task: Task | str | None) -> Task | None:
+    """A task that was handed over; those by name are made when the data are known."""
+    return None if isinstance(task, str) else task
 
 
 def _group(name: str, chosen: object) -> dict[str, object]:
@@ -170,11 +187,11 @@ def _group(name: str, chosen: object) -> dict[str, object]:
     return {name: dict(chosen)}
 
 
-def _data(data: str | Settings, splits: Splits | None, task: Task | None) -> dict[str, object]:
+def _data(data: str | Settings, splits: Splits | None, task: Task | str | None) -> dict[str, object]:
     """The settings of the data; those handed over are told apart by augmentation and a digest of a few samples."""
     if splits is None:
         return _group("data", data)
-    names = {"augment": repr(splits.augment), "task": type(task).__name__}
+    names = {"augment": repr(splits.augment), "task": task if isinstance(task, str) else type(task).__name__}
     return {"data": {"name": "arrays", "kwargs": {"digest": _digest(splits), **names}}}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..data.standard import STANDARD, entry_of
+from ..data.standard import BY_TASK, STANDARD, entry_of
 
 __all__ = ["show", "without_shown"]
 
@@ -34,7 +34,19 @@ def without_shown(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _texts(name: object) -> dict[str, str]:
-    row = STANDARD.get(entry_of(name)) if isinstance(name, str) else None
-    if row is None:
+    if not isinstance(name, str):
         return {}
-    return {"flip": FLIPS[row["flip"]] + MARK, "pad": f"{row['pad']}{MARK}", "cutout": f"{row['cutout']}{MARK}"}
+    rows = BY_TASK.get(name) or {"": STANDARD[entry_of(name)]} if entry_of(name) in (*BY_TASK, *STANDARD) else {}
+    columns = {
+        "flip": {task: FLIPS[row["flip"]] for task, row in rows.items()},
+        "pad": {task: str(row["pad"]) for task, row in rows.items()},
+        "cutout": {task: str(row["cutout"]) for task, row in rows.items()},
+    }
+    return {key: _in_words(values) + MARK for key, values in columns.items() if values}
+
+
+def _in_words(values: Mapping[str, str]) -> str:
+    """The first task's value, and those of other tasks that differ: "true, false for regression"."""
+    first, *_ = values.values()
+    others = [f"{value} for {task}" for task, value in values.items() if value != first]
+    return ", ".join([first, *others])

@@ -14,6 +14,7 @@ class DataConfig:
 
     name: str = "digits"  # a registered data set, or one of timm's with a slash (torch/cifar10)
     root: str | None = None  # the folder of the data
+    labels: str | None = field(default=None, metadata={"since": 3})  # the CSV file of data=csv: pictures and labels
     download: bool = False  # fetch what is missing
     image_size: int | None = None  # pixels a side, after resizing
     in_chans: int | None = None  # 1 grey or 3 RGB

@@ -21,6 +21,9 @@ class StageConfig:
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1 ...
     amp: str = "off"  # off, or bf16: forward passes in bfloat16
     deterministic: bool = False  # the same bits on every run of a GPU too, at the price of speed
+    # what the targets are for: auto (what the data say), classification, multi_label, regression, segmentation, or the
+    # registered name of a task of your own
+    task: str = field(default="auto", metadata={"since": 3})
     data: DataConfig = field(default_factory=DataConfig)
     network: dict[str, Any] = field(default_factory=dict)  # arguments of the network, such as channels and layers
     run: RunConfig = field(default_factory=RunConfig)

@@ -6,7 +6,7 @@ mirror, normalisation, then cutout (DeVries and Taylor, arXiv:1708.04552), whose
 
 # B batch, C channels, H height, W width, D draws
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,7 +17,9 @@ from torch import Tensor
 from ..counter import uniform
 from ..errors import SupernetError
 
-__all__ = ["Augment", "Plan"]
+__all__ = ["IGNORE", "Augment", "Plan"]
+
+IGNORE = 255  # in a mask, the pixels that count nowhere: also what a crop adds beyond the picture
 
 _DRAWS = 5  # crop row, crop column, flip, cutout row, cutout column; always all, so that no setting shifts another
 
@@ -43,7 +45,8 @@ class Augment:
 
     `pad` and `cutout` are pixels. Both shrink to fit small images: pad to at most an eighth and cutout to at most a
     half of the shorter side, so that 8x8 digits keep 1 and 4. `mean` and `std` are per channel, for values in [0, 1];
-    empty ones leave the values alone.
+    empty ones leave the values alone. `masks` says that targets are masks [B, H, W], which are moved and mirrored as
+    their images are.
     """
 
     pad: int = 0
@@ -51,6 +54,7 @@ class Augment:
     cutout: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    masks: bool = field(default=False, repr=False)  # not of an augmentation's name, which runs of before are known by
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or any(not s > 0 for s in self.std):
@@ -68,7 +72,8 @@ class Augment:
             f"moved by up to {fitted.pad} pixels" if fitted.pad else "",
             f"a square of {fitted.cutout} pixels cut out" if fitted.cutout else "",
         ]
-        return ", ".join(filter(None, texts)) or "none"
+        with_masks = " (masks too)" if self.masks and (fitted.flip or fitted.pad) else ""
+        return (", ".join(filter(None, texts)) or "none") + with_masks
 
     def draws(self, seed: int, stream: str, epoch: int, index: NDArray[np.int64]) -> NDArray[np.float64]:
         """Numbers in [0, 1), shape [B, D], one row for each sample index; they depend on nothing but the arguments."""
@@ -140,9 +145,21 @@ class Augment:
             return images
         return images.masked_fill((plan.cut_rows[:, :, None] & plan.cut_columns[:, None])[:, None], 0)
 
-    def _crop(self, images: Tensor, plan: Plan) -> Tensor:
+    def apply_to_targets(self, targets: Tensor, draws: Tensor) -> Tensor:
+        """Targets [B, ...] after these draws [B, D]: masks [B, H, W] go with their images, all others stay."""
+        if not self.masks or not self.distorts:
+            return targets
+        return self.finish_targets(targets, self.plan(draws.to(targets.device), *targets.shape[-2:]))
+
+    def finish_targets(self, targets: Tensor, plan: Plan | None) -> Tensor:
+        """Targets [B, ...], distorted by what `plan` gave; what comes from beyond a mask is IGNORE."""
+        if not self.masks or plan is None or not (self.pad or self.flip):
+            return targets
+        return self._crop(targets[:, None], plan, IGNORE)[:, 0]
+
+    def _crop(self, images: Tensor, plan: Plan, beyond: int = 0) -> Tensor:
         flat = (plan.rows[:, :, None] + plan.columns[:, None]).flatten(1)[:, None]  # [B, 1, H W]
         out = images.flatten(2).gather(2, flat.expand(-1, images.shape[1], -1)).reshape(images.shape)
         if not self.pad:
             return out
-        return out.masked_fill_((plan.beyond_rows[:, :, None] | plan.beyond_columns[:, None])[:, None], 0)
+        return out.masked_fill_((plan.beyond_rows[:, :, None] | plan.beyond_columns[:, None])[:, None], beyond)

@@ -35,7 +35,7 @@ from .sources import FileSource, ImageInfo, Indices
 from .standard import standard
 from .verify import check_files
 
-__all__ = ["folder"]
+__all__ = ["IMAGE_SIZE", "crop_scale_of", "folder"]
 
 _log = logging.getLogger(__name__)
 IMAGE_SIZE = 64  # pixels a side where data.image_size is not set: small, because a search sees each image many times
@@ -46,7 +46,7 @@ def folder(config: DataConfig) -> DataSet:
     """Image files of any size; data.kwargs.crop_scale=[0.08,1.0] trains on random parts resized to data.image_size."""
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    scale = _scale(no_kwargs("folder", config, ("crop_scale",)).get("crop_scale"))
+    scale = crop_scale_of(no_kwargs("folder", config, ("crop_scale",)).get("crop_scale"))
     root = data_root("folder", config)
     size, in_chans = config.image_size or IMAGE_SIZE, config.in_chans or 3
     if in_chans not in (1, 3):
@@ -150,7 +150,8 @@ def _shown() -> str:
     return " ".join(sorted(EXTENSIONS))
 
 
-def _scale(value: object) -> tuple[float, float] | None:
+def crop_scale_of(value: object) -> tuple[float, float] | None:
+    """The two shares of the area in data.kwargs.crop_scale, in (0, 1]; raises SupernetError for anything else."""
     if value is None:
         return None
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value):

@@ -189,7 +189,9 @@ class CountedLoader:
         if not self.augment:
             images = augment.apply(images)
         elif not self.view.source.ready:
-            images = augment.apply(images, to_device(torch.from_numpy(augment.draws(*at, part)), self.device))
+            draws = to_device(torch.from_numpy(augment.draws(*at, part)), self.device)
+            images = augment.apply(images, draws)
+            targets = augment.apply_to_targets(to_device(targets, self.device), draws)
         return Batch(images, to_device(targets, self.device), torch.from_numpy(part))
 
 

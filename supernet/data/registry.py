@@ -6,8 +6,8 @@ function that nothing but the final evaluation calls.
 
 # N samples, C channels, H height, W width
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..config import DataConfig
 from ..errors import SupernetError, unknown
+from ..files import JSON
 from ..registry import Registry
 from .augment import Augment
 from .sources import ImageInfo, Source, TensorSource
@@ -32,6 +33,8 @@ class DataSet:
 
     `val` is set only where the user brought a validation split of their own. `open_test` is None without a test split.
     `check` looks for what would end a training hours later and raises SupernetError; None where nothing can be wrong.
+    `outputs` says of each of the network's outputs what training has of it, in plain values: how many samples have a
+    label, the least and the largest of a number. It is empty where counts of classes tell that.
     """
 
     info: ImageInfo
@@ -40,9 +43,11 @@ class DataSet:
     val: Source | None = None
     open_test: Callable[[], Source] | None = None
     check: Callable[[], None] | None = None
+    outputs: Mapping[str, JSON] = field(default_factory=dict)
 
 
-Entry = Callable[[DataConfig], DataSet]
+# Of the settings; one whose targets may be read for several tasks has a second argument, `task`.
+Entry = Callable[..., DataSet]
 OWN = ("folder", "text", "csv")  # data of the user's own, which nobody can fetch
 DATASETS: Registry[Entry] = Registry("data set")
 

@@ -53,8 +53,9 @@ class Resident:
         for part in parts:
             stop = start + len(part)
             chosen = index[start:stop]
-            images = augment.finish(self.images[chosen], plan and plan.part(start, stop), scale)
-            yield images, self.targets[chosen], numbers[start:stop]
+            of_part = plan and plan.part(start, stop)
+            images = augment.finish(self.images[chosen], of_part, scale)
+            yield images, augment.finish_targets(self.targets[chosen], of_part), numbers[start:stop]
             start = stop
 
 

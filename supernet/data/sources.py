@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Indices = NDArray[np.int64]
+Targets = NDArray[np.int64] | NDArray[np.float32]
 
 
 class Counter(NamedTuple):
@@ -46,8 +47,9 @@ class Counter(NamedTuple):
 class ImageInfo:
     """What a network must know of the data. `mean` and `std` are per channel, for values in [0, 1].
 
-    `task` is the registered name of what the targets are for; where that is no classification of images, the
-    `class_names` are those of the network's outputs (characters), and what follows them says nothing.
+    `task` is the registered name of what the targets are for, `num_classes` the number of the network's outputs and
+    `class_names` their names. Numbers that are to be standardised have a `target_mean` and a `target_std` each. Where
+    the data are no `images` the size, the channels, `mean` and `std` say nothing.
     """
 
     name: str
@@ -58,6 +60,9 @@ class ImageInfo:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     task: str = "classification"
+    images: bool = True
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
 
 
 class Source(Protocol):
@@ -140,7 +145,7 @@ class FileSource:
     """
 
     paths: Sequence[str]  # [N]
-    targets: Indices  # [N]
+    targets: Targets  # [N] class numbers, or [N, K]
     image_size: int
     in_chans: int = 3
     crop_scale: tuple[float, float] | None = None
@@ -150,13 +155,14 @@ class FileSource:
 
     @property
     def labels(self) -> Indices | None:
-        return self.targets
+        classes = self.targets.ndim == 1 and self.targets.dtype.kind == "i"
+        return self.targets.astype(np.int64, copy=False) if classes else None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def fetch(self, index: Indices, at: Counter | None) -> tuple[Tensor, Tensor]:
-        """Images [B, C, image_size, image_size] in uint8 and classes [B] of samples `index` [B]."""
+        """Images [B, C, image_size, image_size] in uint8 and targets [B] or [B, K] of samples `index` [B]."""
         if at is None or self.crop_scale is None:
             squares = [centre_square(self.picture(i), self.image_size) for i in index.tolist()]
         else:
@@ -169,7 +175,7 @@ class FileSource:
         return decoded(self.paths[index], self.in_chans)
 
     def target(self, index: int) -> Tensor:
-        """The class of one sample, a scalar."""
+        """The class of one sample, a scalar, or its targets [K]."""
         return torch.as_tensor(self.targets[index])
 
     def _random_square(self, image: Image.Image, area: float, ratio: float, top: float, left: float) -> Image.Image:
@@ -184,13 +190,13 @@ class FileSource:
         return part.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
 
 
-def centre_square(image: Image.Image, size: int) -> Image.Image:
+def centre_square(image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
     """Shorter side to `size`, then the central square: what timm's evaluation transform does with crop_pct=1."""
     width, height = image.size
     short = min(width, height)
     target = (size, int(size * height / short)) if width <= height else (int(size * width / short), size)
     if target != image.size:
-        image = image.resize(target, Image.Resampling.BILINEAR)
+        image = image.resize(target, resample)
     left, top = round((target[0] - size) / 2), round((target[1] - size) / 2)
     return image.crop((left, top, left + size, top + size))
 

@@ -3,6 +3,7 @@
 # N samples
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,21 +19,24 @@ from .augment import Augment
 from .registry import DATASETS, DataSet
 from .sources import ImageInfo, Indices, Source
 from .standard import entry_of
+from .table import source as table
 from .view import View
 
 __all__ = ["Splits", "open_data"]
 
 log = logging.getLogger(__name__)
 
-_ENTRIES = (digits, folder, text, timm_named, torchvision_named)  # imported to fill the registry
+_ENTRIES = (digits, folder, table, text, timm_named, torchvision_named)  # imported to fill the registry
 
 
-def open_data(config: DataConfig, seed: int) -> "Splits":
+def open_data(config: DataConfig, seed: int, task: str = "auto") -> "Splits":
     """The splits of the data set that `config` names; a name with a slash is one of timm's.
 
-    Reads the training split only. Raises SupernetError for an unknown name and for data that are missing or empty.
+    Where targets can be read in several ways, `task` says for which task; "auto" takes what they look like. Reads
+    the training split only. Raises SupernetError for an unknown name and for data that are missing or empty.
     """
-    data = DATASETS[entry_of(config.name)](config)
+    entry = DATASETS[entry_of(config.name)]
+    data = entry(config, task=task) if "task" in inspect.signature(entry).parameters else entry(config)
     settings = {key: getattr(config, key) for key in ("pad", "flip", "cutout")}
     augment = dataclasses.replace(data.augment, **{key: value for key, value in settings.items() if value is not None})
     return Splits(dataclasses.replace(data, augment=augment), seed, config.limit)
@@ -56,17 +60,28 @@ class Splits:
         if limit is not None and limit < len(pool):
             pool = np.sort(permutation(seed, "split/limit", 0, len(pool))[:limit])
         self._train = View(data.train, pool, data.augment)
-        _warn_of_empty_classes(self._train, data.info, limit)
+        if self._of_classes:
+            _warn_of_empty_classes(self._train, data.info, limit)
+
+    @property
+    def _of_classes(self) -> bool:
+        """Whether whole numbers as targets are the numbers of classes."""
+        return self.info.task == ImageInfo.task
 
     def about(self, parts: Mapping[str, View | None]) -> dict[str, JSON]:
-        """The data in plain values: classes with counts, the samples of each of `parts`, the size, the augmentation."""
+        """The data in plain values: the task, the samples of each of `parts`, the size, the augmentation.
+
+        Classes have their counts, other outputs what `DataSet.outputs` says of them.
+        """
         counts: dict[str, JSON] = {}
-        if self._train.labels is not None and self.info.class_names:
+        if self._of_classes and self._train.labels is not None and self.info.class_names:
             numbers = np.bincount(self._train.labels, minlength=len(self.info.class_names)).tolist()
             counts = dict(zip(self.info.class_names, numbers, strict=True))
         return {
             "name": self.info.name,
+            "task": self.info.task,
             "classes": counts,
+            "outputs": dict(self._data.outputs),
             "samples": {name: len(view) for name, view in parts.items() if view is not None},
             "test": "read once, at the end" if self.has_test else "none: nothing is tested",
             "image": [self.info.in_chans, self.info.image_size, self.info.image_size],
@@ -128,9 +143,10 @@ class Splits:
         if self._data.open_test is None:
             raise SupernetError(f"data set {self.info.name!r} has no test split; add a folder test/ or give test=...")
         view = _whole(self._data.open_test(), self.augment)
-        if view.labels is not None and len(view) and int(view.labels.max()) >= max(self.info.num_classes, 1):
+        labels = view.labels if self._of_classes else None
+        if labels is not None and len(view) and int(labels.max()) >= max(self.info.num_classes, 1):
             raise SupernetError(
-                f"the test split has the label {int(view.labels.max())}; "
+                f"the test split has the label {int(labels.max())}; "
                 f"training has the classes 0..{self.info.num_classes - 1}"
             )
         return view

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-__all__ = ["STANDARD", "Distortion", "entry_of", "standard"]
+__all__ = ["BY_TASK", "STANDARD", "Distortion", "entry_of", "standard"]
 
 
 class Distortion(TypedDict):
@@ -23,6 +23,17 @@ STANDARD: dict[str, Distortion] = {
     "mnist": {"flip": False, "pad": 4, "cutout": 0},
     "svhn": {"flip": False, "pad": 4, "cutout": 0},
     "timm": {"flip": None, "pad": 4, "cutout": 0},
+}
+
+
+# By task: a picture that is mirrored or moved keeps its labels, and its mask goes with it; of a number nobody knows.
+BY_TASK: dict[str, dict[str, Distortion]] = {
+    "csv": {
+        "classification": {"flip": True, "pad": 4, "cutout": 16},
+        "multi_label": {"flip": True, "pad": 4, "cutout": 16},
+        "segmentation": {"flip": True, "pad": 4, "cutout": 0},
+        "regression": {"flip": False, "pad": 0, "cutout": 0},
+    },
 }
 
 

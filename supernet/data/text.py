@@ -82,8 +82,9 @@ def text(config: DataConfig) -> DataSet:
 
     names = (*alphabet, UNKNOWN)
     info = ImageInfo(
-        name="text", task="next_character", num_classes=len(names), class_names=names, in_chans=1, image_size=0
-    )
+        name="text", task="next_character", images=False, num_classes=len(names), class_names=names, in_chans=1,
+        image_size=0,
+    )  # fmt: skip
     return DataSet(
         info=info, train=source(train), val=source(val), augment=Augment(),
         open_test=lambda: source(_parts(config, length)[2]),

@@ -1,17 +1,19 @@
 """The final evaluation through timm's own loader, so that its number is the one that timm's `validate` prints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import SupernetError
+from .loader import Batch
 from .sources import ImageInfo
 from .view import View
 
-__all__ = ["has_pictures", "timm_test_loader"]
+__all__ = ["as_batches", "has_pictures", "timm_test_loader"]
 
 
 class _Pictures(Dataset[tuple[object, int]]):
@@ -67,3 +69,12 @@ def timm_test_loader(
         num_workers=workers,
         persistent_workers=False,
     )
+
+
+def as_batches(loader: Iterable[tuple[Tensor, Tensor]], view: View, device: torch.device) -> Iterator[Batch]:
+    """Pairs (images [B, C, H, W], labels [B]) of timm's loader over `view`, in the form that all loaders give."""
+    start = 0
+    for images, labels in loader:
+        index = torch.from_numpy(view.index[start : start + len(labels)])
+        start += len(labels)
+        yield Batch(images.to(device), labels.to(device), index)

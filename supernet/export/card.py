@@ -11,10 +11,22 @@ from .data_facts import DataFacts
 
 __all__ = ["write_card"]
 
+CLASSIFICATION = "classification"  # the task where nothing is said of one
+# What a network of a task is, and the tag by which Hugging Face's hub finds it.
+_KINDS = {
+    CLASSIFICATION: ("An image classifier", "image-classification"),
+    "multi_label": ("A multi-label image classifier", "image-classification"),
+    "regression": ("A network for regression from images", "regression"),
+    "segmentation": ("A network for semantic segmentation", "image-segmentation"),
+}
+_READING = {
+    "multi_label": "A label is there where the sigmoid of its output is above one half.",
+    "segmentation": "The outputs are logits of the size of the image; the largest is the class of a pixel.",
+}
 _HEAD = """---
 library_name: timm
 tags:
-- image-classification
+- {tag}
 - timm
 - supernet
 - neural-architecture-search
@@ -39,6 +51,7 @@ _KEEPS_HEAD = """The network lacks the functions by which timm changes a network
 has no `features_only=True`. `in_chans=` adapts its first convolution. Without `pretrained=True` timm draws new
 weights."""
 
+NOT_OF_INPUT = ("class_names", "task", "selects", "target_mean", "target_std")
 _FILES = "`model.safetensors` holds the weights, `config.json` {config}, `genotype.json` the architecture."
 
 
@@ -63,11 +76,15 @@ def write_card(
     `macs` the multiply-adds of one image. `own` tells how a network that timm cannot open is loaded, `keeps_head` that
     timm cannot change its classifier.
     """
+    task = data.get("task", CLASSIFICATION)
+    kind, tag = _KINDS.get(task, (f"A network for the task `{_line(task)}`", "supernet"))
     opening = own or _OPEN_TIMM + (_KEEPS_HEAD if keeps_head else _ADAPTS)
     sections = [
         f"# {_line(title)}",
-        f"An image classifier with {parameters:,} parameters{_work(macs, data)}. Its architecture is the point "
+        f"{kind} with {parameters:,} parameters{_work(macs, data)}. Its architecture is the point "
         f"`{genotype.hash}` of the search space `{_line(genotype.space)}`, written by supernet {__version__}.",
+        _task(task, data.get("selects", "top1")),
+        _numbers(data) if task == "regression" else "",
         *(f"Left out of this folder, as it serves training alone: {part}." for part in dropped),
         "## How to open it",
         opening,
@@ -79,12 +96,28 @@ def write_card(
         *_architecture(genotype),
         _table(arguments) if arguments else "",
         "## Input" if data else "",
-        _table({key: value for key, value in data.items() if key != "class_names"}) if data else "",
-        _classes(data.get("class_names") or ()),
+        _table({key: value for key, value in data.items() if key not in NOT_OF_INPUT}) if data else "",
+        "" if task == "regression" else _classes(data.get("class_names") or ()),
         "## Where the architecture comes from" if genotype.origin else "",
         _table(genotype.origin) if genotype.origin else "",
     ]
-    return (_HEAD_OWN if own else _HEAD) + "\n" + "\n\n".join(text for text in sections if text) + "\n"
+    return (_HEAD_OWN if own else _HEAD).format(tag=tag) + "\n" + "\n\n".join(text for text in sections if text) + "\n"
+
+
+def _task(task: str, selects: str) -> str:
+    """What the network is for, and by which metric networks of its kind are compared."""
+    chosen = f"Task: `{_line(task)}`; networks of it are compared by `{_line(selects)}`."
+    return " ".join(filter(None, [chosen, _READING.get(task, "")]))
+
+
+def _numbers(data: DataFacts) -> str:
+    """What the outputs of a regression are, and how they become numbers in the units of the data."""
+    means, deviations = data.get("target_mean") or (), data.get("target_std") or ()
+    names = data.get("class_names") or [str(k) for k in range(len(means))]
+    if not means:
+        return f"The outputs are the numbers themselves, in order: {', '.join(map(_line, names))}." if names else ""
+    rows = [f"{_line(name)} = output * {d:.6g} + {m:.6g}" for name, m, d in zip(names, means, deviations, strict=True)]
+    return f"The outputs are standardised, in order: {'; '.join(rows)}."
 
 
 def _architecture(genotype: Genotype) -> list[str]:

@@ -11,14 +11,23 @@ __all__ = ["Arguments", "DataFacts", "classes_of", "complete"]
 
 Arguments: TypeAlias = Mapping[str, Any]  # what a network's class is called with: its author decides what that may be
 
-DATA = ("name", "mean", "std", "input_size", "class_names", "interpolation", "crop_pct")
+DATA = (
+    "name", "task", "selects", "target_mean", "target_std", "mean", "std", "input_size", "class_names", "interpolation",
+    "crop_pct",
+)  # fmt: skip
 
 
 class DataFacts(TypedDict, total=False):
-    """In timm's terms. `mean` and `std` are per channel for values in [0, 1]."""
+    """In timm's terms. `mean` and `std` are per channel for values in [0, 1].
+
+    Of data other than images only the name, the task and the classes are said.
+    """
 
     name: str | None
-    task: str  # of data other than images, about which nothing below is said but the classes
+    task: str  # where it is not the classification of images
+    selects: str  # the metric of that task by which networks are compared
+    target_mean: Sequence[float]  # a number that is predicted is its output * target_std + target_mean
+    target_std: Sequence[float]
     input_size: Sequence[int]  # channels, height, width
     mean: Sequence[float]
     std: Sequence[float]
@@ -35,6 +44,7 @@ def complete(data: DataFacts, net: nn.Module, arguments: Arguments) -> DataFacts
     for key in data:
         if key not in DATA:
             raise SupernetError(unknown("key of data", key, DATA))
+    outputs = classes_of(net, arguments)
     size = [int(n) for n in data.get("input_size") or (arguments.get("in_chans", 3), 32, 32)]
     channels = int(arguments.get("in_chans", size[0] if size else 3))  # a network of one's own may not say
     if len(size) != 3 or min(size) < 1 or size[0] != channels:
@@ -42,12 +52,22 @@ def complete(data: DataFacts, net: nn.Module, arguments: Arguments) -> DataFacts
     facts = DataFacts()
     if (name := data.get("name")) is not None:
         facts["name"] = name
+    if task := data.get("task"):
+        facts["task"] = str(task)
+        facts["selects"] = str(data.get("selects") or "loss")
+    if means := [float(value) for value in data.get("target_mean") or ()]:
+        deviations = [float(value) for value in data.get("target_std") or ()]
+        if len(deviations) != len(means) or outputs not in (None, len(means)):
+            raise SupernetError(
+                f"data.target_mean={means} and target_std={deviations} must have one number each output"
+            )
+        facts |= {"target_mean": means, "target_std": deviations}
     facts["input_size"] = size
     facts["mean"] = _each_channel("mean", data.get("mean") or [0.0] * channels, channels)
     facts["std"] = _each_channel("std", data.get("std") or [1.0] * channels, channels)
-    names, classes = [str(name) for name in data.get("class_names") or ()], classes_of(net, arguments)
-    if names and classes is not None and len(names) != classes:
-        raise SupernetError(f"data.class_names has {len(names)} names; the model has {classes} classes")
+    names = [str(name) for name in data.get("class_names") or ()]
+    if names and outputs is not None and len(names) != outputs:
+        raise SupernetError(f"data.class_names has {len(names)} names; the model has {outputs} classes")
     if names:
         facts["class_names"] = names
     facts["interpolation"] = str(data.get("interpolation") or "bicubic")

@@ -26,7 +26,7 @@ from ..files import MOST_RECORD, put_folder, read_text, refuse_links, tmp_path
 from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
-from .card import write_card
+from .card import CLASSIFICATION, write_card
 from .custom_networks import how_to_load
 from .data_facts import Arguments, DataFacts, classes_of, complete
 from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
@@ -54,7 +54,8 @@ def export_model(
     """Writes `model` to `folder`, replacing an earlier export there, and returns the folder's absolute path.
 
     `arguments` are those that `build(genotype, ...)` made the model with. `data` may hold `name`, `mean` and `std` per
-    channel for values in [0, 1], `input_size` (channels, height, width), `class_names`, `interpolation`, `crop_pct`.
+    channel for values in [0, 1], `input_size` (channels, height, width), `class_names`, `interpolation`, `crop_pct`,
+    and for another task than classification `task` and the metric that `selects`.
     `metrics` are shown in the model card, nothing else is claimed there, and `pictures`, PNG files by a name such as
     cell-normal.png. `space` is that of a network of one's own, whose card then says how it is made again. `check` is
     called with the written folder before it gets its name: what it raises leaves nothing behind. Weights are stored in
@@ -184,8 +185,12 @@ def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: Data
             config[key] = value
     if "num_classes" in config:  # timm puts a new head where this differs from the number that the network has
         pretrained["num_classes"] = config["num_classes"]
+    task = data.get("task", CLASSIFICATION)
+    if task != CLASSIFICATION:
+        config["task"] = task
+    config |= {key: data[key] for key in ("target_mean", "target_std") if key in data}
     if names := data.get("class_names"):
-        config["label_names"] = names
+        config["target_names" if task == "regression" else "label_names"] = names
     config["model_args"] = {"genotype": json.loads(genotype.to_json()), **arguments}
     config["pretrained_cfg"] = pretrained
     return config

@@ -12,6 +12,7 @@ from .part import Clock
 from .problem import BatchName, Problem
 
 if TYPE_CHECKING:
+    from ..data.loader import Batch
     from ..network import Supernet
 
 __all__ = ["Ended", "Look"]
@@ -55,9 +56,9 @@ class Look:
     metrics: Mapping[str, float]
     genotype: Genotype
     history: Sequence[Ended]
-    loaders: Callable[[BatchName], Iterable[Sequence[Tensor]]]
+    loaders: Callable[[BatchName], Iterable["Batch"]]
     measure: Measure
-    problem: Callable[[Sequence[Tensor], Sequence[Tensor]], Problem]
+    problem: Callable[["Batch", "Batch"], Problem]
     selects: str = "top1"
     maximise: bool = True
     last: bool = False

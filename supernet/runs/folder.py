@@ -21,6 +21,7 @@ from .lock import NAME as LOCK
 from .lock import RunLock
 from .names import run_path
 from .shapes import CONFIG, RESULT, Shape, require_shape
+from .text_log import TextLog
 
 __all__ = ["RunFolder", "as_begun", "is_begun"]
 
@@ -38,6 +39,7 @@ class RunFolder:
         """Opens what is there, as it is; `RunFolder.open` is the way to start or resume a run."""
         self.path = Path(path)
         self.new = False  # whether `open` has made it
+        self.texts: TextLog | None = None  # run.log, while a stage works here
         self._new_root = False
         self._lock = RunLock(self.path)
 
@@ -166,8 +168,27 @@ class RunFolder:
                     self.path.parent.rmdir()
         self.close()
 
+    def begin_texts(self, first: str = "") -> bool:
+        """From here on all that the package logs goes into run.log too, until `end_texts`; False where it does already.
+
+        `first` is a line of what was logged before.
+        """
+        if self.texts is not None:
+            return False
+        self.texts = TextLog(self.path / "run.log")
+        if first:
+            self.texts.write(first)
+        return True
+
+    def end_texts(self) -> None:
+        """Closes run.log, where it is open."""
+        if self.texts is not None:
+            self.texts.close()
+            self.texts = None
+
     def close(self) -> None:
         """Lets other processes work on the run; nothing to do where `open` took no lock."""
+        self.end_texts()
         self._lock.release()
 
     def __enter__(self) -> Self:

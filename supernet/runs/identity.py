@@ -34,7 +34,7 @@ from .names import data_label
 __all__ = ["RunSettings", "as_json", "differences", "editions_of", "identity"]
 
 NOT_IDENTITY = ("device", "capture", "run", "checkpoint", "log", "guard")
-NOT_IDENTITY_OF_DATA = ("root", "download", "workers", "resident")
+NOT_IDENTITY_OF_DATA = ("root", "labels", "download", "workers", "resident")
 # Settings that are no more, each with the one value it ever had: group -> name -> value.
 RETIRED: Mapping[str, Mapping[str, JSON]] = {"method": {"discretiser": None}}
 

@@ -28,6 +28,8 @@ def data_label(data: DataConfig) -> str:
     name = str(data.name)
     if name in BY_ROOT and data.root:
         return f"folder:{_last_name(data.root)}"
+    if name == "csv" and data.labels:
+        return f"csv:{_last_name(data.root or '')}:{_last_name(data.labels)}"
     if name == "text" and data.root:  # without a root it is the embedded text
         return f"text:{_last_name(data.root)}"
     if os.path.isabs(name) or name.startswith((".", "~")):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from .. import files
 from ..config import DataConfig
-from ..data.digest import Record, as_json, changes, from_json
-from ..data.digest_sources import record_of_files, record_of_samples
-from ..data.former_reading import reads_otherwise_now
+from ..data.digests.digest import Record, as_json, changes, from_json
+from ..data.digests.former_reading import reads_otherwise_now
+from ..data.digests.sources import record_of_files, record_of_samples
 from ..errors import SupernetError
 from .folder import RunFolder
 

@@ -30,7 +30,6 @@ from .progress import Progress
 from .shapes import as_written
 from .signals import StopSignals
 from .state import State, rng_state, set_rng_state
-from .text_log import TextLog
 
 __all__ = ["Alone", "Session", "Team"]
 
@@ -107,7 +106,7 @@ class Session:
         self.step = 0
         self.log: RunLog | None = None  # from `resume` on, in the main process of a run in a folder
         self._save_every = checkpoint.every_steps
-        self._texts: TextLog | None = None
+        self._began_texts = False
         self._checkpoints = Checkpoints(run.checkpoints, checkpoint.keep, config=run.hash) if run is not None else None
         self._best: State | None = None  # in memory, where there is no folder to keep it
         self._signals = StopSignals()
@@ -190,13 +189,13 @@ class Session:
     def begin_log(self) -> None:
         """From here on what the program logs and tells goes into run.log of the folder, too; in the main process."""
         if self.folder is not None and self.team.main:
-            self._texts = TextLog(self.folder.path / "run.log")
+            self._began_texts = self.folder.begin_texts()
 
     def tell(self, progress: Progress, text: str) -> None:
         """A line for whoever watches, and for run.log; in the main process."""
         progress.message(text)
-        if self._texts is not None:
-            self._texts.write(text)
+        if self.folder is not None and self.folder.texts is not None:
+            self.folder.texts.write(text)
 
     def progress(self, steps: int, epochs: int | None = None) -> Progress:
         """The line that tells how far the loop is, of `steps` steps (an epoch, where there are epochs)."""
@@ -267,9 +266,8 @@ class Session:
             if self.log is not None:
                 self.log.close()
                 self.log = None
-            if self._texts is not None:
-                self._texts.close()
-                self._texts = None
+            if self._began_texts and self.folder is not None:
+                self.folder.end_texts()
 
     def _reported(self, error: NumbersError) -> NumbersError:
         """`error` with where the run goes on from; its report becomes nan_report.json in the run folder."""

@@ -148,7 +148,7 @@ class Ranks:
     def own(self, sums: PhaseSums, parts: Sequence[Tensor] | None) -> dict[str, Mapping[str, Tensor]]:
         """The sums of this rank, from those of the main one and what `gather` gave when they were saved.
 
-        The sums are scalars, `parts` vectors [N]. Where there were other ranks then (or one: `parts` None),
+        The sums are scalars or vectors, `parts` vectors [N]. Where there were other ranks then (or one: `parts` None),
         the main rank takes on all that was counted.
         """
         if parts is not None and len(parts) == self.world:
@@ -236,13 +236,13 @@ class Ranks:
 
 
 def _flat(sums: PhaseSums) -> Tensor:
-    values = [v.detach().double().cpu() for named in sums.values() for v in named.values()]
-    return torch.stack(values) if values else torch.zeros(0, dtype=torch.float64)
+    values = [v.detach().double().cpu().reshape(-1) for named in sums.values() for v in named.values()]
+    return torch.cat(values) if values else torch.zeros(0, dtype=torch.float64)
 
 
 def _shaped(flat: Tensor, like: PhaseSums) -> dict[str, Mapping[str, Tensor]]:
-    values = iter(flat)
-    return {phase: {name: next(values).to(v.device, v.dtype) for name, v in named.items()}
+    values = iter(flat.split([v.numel() for named in like.values() for v in named.values()]))
+    return {phase: {name: next(values).view(v.shape).to(v.device, v.dtype) for name, v in named.items()}
             for phase, named in like.items()}  # fmt: skip
 
 

@@ -15,6 +15,9 @@ from ..errors import SupernetError
 __all__ = ["Arithmetic", "Derived", "Operand", "Plain", "short"]
 
 Plain = int | float | str
+# A value that is used twice is computed twice: thirty sums, each of the one before with itself, are a billion
+# additions. Widths that grow by a sum a layer, the longest that anyone has written, stay below a hundred.
+MOST_OPERATIONS = 2_000
 Operand: TypeAlias = "int | float | Arithmetic"
 
 
@@ -114,7 +117,10 @@ class Arithmetic:
 
 
 class Derived(Arithmetic, nn.Module):
-    """A value computed from others: `operation` of `operands`, each a number, a choice or derived itself."""
+    """A value computed from others: `operation` of `operands`, each a number, a choice or derived itself.
+
+    `size` counts the operations, those of operands as often as they are used. Raises SupernetError above 2,000.
+    """
 
     def __init__(self, operation: Callable[..., Plain], *operands: Operand) -> None:
         super().__init__()
@@ -126,6 +132,12 @@ class Derived(Arithmetic, nn.Module):
             if not isinstance(operand, int | float | Derived) and not hasattr(operand, "values"):
                 raise SupernetError(f"a choice of modules has no value to compute with: {short(operand)}")
         self.operation, self.operands = operation, operands
+        self.size: int = 1 + sum(operand.size for operand in operands if isinstance(operand, Derived))
+        if self.size > MOST_OPERATIONS:
+            raise SupernetError(
+                f"a derived value of {self.size:,} operations, counted as often as they are used; at most "
+                f"{MOST_OPERATIONS:,}: a sum of a value with itself is better written as a product"
+            )
 
     def extra_repr(self) -> str:
         return getattr(self.operation, "__name__", "") + ", " + ", ".join(map(str, self.operands))

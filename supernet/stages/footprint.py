@@ -36,9 +36,10 @@ from ..network.macro import macro_of
 from ..runtime.device import pick
 from ..runtime.guard import Guard
 from ..space import Space
-from ..tasks.task import TASKS, Task
+from ..tasks.task import Task
 from ..train.bilevel import BilevelStep
 from ..train.compatibility import fit_arguments
+from .running import task_of
 from .space_config import configured
 
 __all__ = ["Footprint", "footprint", "footprint_of_step", "room"]
@@ -68,7 +69,7 @@ def footprint(config: SearchConfig, *, space: Space | None = None, splits: Split
     device = pick(config.device)
     space = space or configured(config.space)
     splits = splits or _open(config)
-    task: Task = TASKS[splits.info.task](splits.info.num_classes)
+    task = task_of(splits, config.task)
     arguments = fit_arguments(macro_of(space).relaxed, config.network, splits.info, task)
     net = Supernet(space, executor=config.executor, seed=config.seed, **arguments)
     views = splits.for_search(config.alpha_share)
@@ -170,7 +171,7 @@ def _open(config: SearchConfig) -> Splits:
     """The data; where those of a known name are not here yet, blank ones of their number and size."""
     name, data = config.data.name, config.data
     if data.root or name not in NAMED:
-        return open_data(data, config.seed)
+        return open_data(data, config.seed, config.task)
     entry = NAMED[name]
     number = entry.images if data.image_size is None else 256  # blank images need not be resized by the thousand
 

@@ -33,7 +33,8 @@ OF_ONE_TRAINING = (
     "in_chans",
     "num_classes",
 )  # of `network`
-COLOUR = ("cifar10", "cifar100", "svhn", "folder")  # data in colour, unless data.in_chans says otherwise
+USUAL_TASK = "auto"
+COLOUR = ("cifar10", "cifar100", "svhn", "folder", "csv")  # data in colour, unless data.in_chans says otherwise
 NEEDS_COLOUR = {"autoformer_tiny": "timm_modern"}  # a transformer learns little with the rates of convolutions
 
 
@@ -75,6 +76,8 @@ def _of(reference: str, keys: set[str]) -> list[str]:
     more: list[str] = []
     if not keys & {"data", "data.name"}:
         more += data_words(data)
+        if (task := settings.get("task", USUAL_TASK)) != USUAL_TASK:
+            more.append(word("task", task))
     if "network" not in keys:
         more += _network(path, space, _below(settings, "network"))
     if "recipe" not in keys:

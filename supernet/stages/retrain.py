@@ -67,7 +67,7 @@ def following(run: "RunFolder") -> str:
     from ..space.lookup import kept_space
     from .next_command import override
 
-    if "task" not in run.trained(RETRAINED)["data"] and kept_space(run.path) is None:
+    if "input_size" in run.trained(RETRAINED)["data"] and kept_space(run.path) is None:
         return f"supernet export {override('run', run.path)}"
     allow = run.config["config"].get("allow")
     leave = f", allow={json.dumps(allow)}" if allow else ""

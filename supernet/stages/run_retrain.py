@@ -7,13 +7,13 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..config import RetrainConfig
-from ..data.loader import EvalLoader
+from ..data.loader import Batch, EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
-from ..data.timm_eval import has_pictures, timm_test_loader
+from ..data.timm_eval import as_batches, has_pictures, timm_test_loader
 from ..errors import NumbersError, SupernetError
 from ..report.notebook import epochs_of, result_html, result_text
 from ..runs.folder import RunFolder, as_begun
@@ -23,7 +23,8 @@ from ..runtime.out_of_memory import as_configured
 from ..runtime.ranks import Ranks
 from ..space import Genotype, Space
 from ..space.lookup import find_genotype, find_space
-from ..tasks.task import Task
+from ..tasks.regression import Regression
+from ..tasks.task import Task, name_of
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
 from .labels import label_of_retraining
@@ -90,7 +91,7 @@ def run_retrain(
     if ranks.main:
         _warn_of_other_data(config)
     splits, same_data = data_of(config, "retrain", splits, ranks)
-    task = task or task_of(splits, config.recipe.smoothing)
+    task = task or task_of(splits, config.task, config.recipe.smoothing)
     with run_folder(config, "retrain", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
@@ -109,12 +110,12 @@ def run_retrain(
             if run is not None and ranks.main:
                 keep(space, run.path)
                 genotype.save(run.genotype_path)
-                facts = {"arguments": arguments, "data": _describe(splits.info), "seconds": outcome.seconds}
+                facts = {"arguments": arguments, "data": _describe(splits.info, task), "seconds": outcome.seconds}
                 facts |= {"parameters": _parameters(program.model), "selects": task.selects}
                 run.finish({"genotype": genotype.hash, "metrics": metrics, **facts})
         ranks.barrier()
         path = run.path if run is not None else None
-        trained = program.model, genotype, arguments, _describe(splits.info), metrics
+        trained = program.model, genotype, arguments, _describe(splits.info, task), metrics
         return Retrained(*trained, outcome.seconds, outcome.done, path, space, outcome.history)
 
 
@@ -158,21 +159,30 @@ def _test(program: RetrainProgram, splits: Splits, task: Task, config: RetrainCo
         return {}
     with splits.final_evaluation(), autocast(program.device, config.amp):
         view = splits.test().shared(*program.ranks.share)
-        loader: Iterable[Iterable[Tensor]]
+        loader: Iterable[Batch]
         if has_pictures(view):
-            loader = timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers)
+            loader = as_batches(
+                timm_test_loader(view, splits.info, batch_size=config.batch_size, workers=config.data.workers),
+                view,
+                program.device,
+            )
         else:  # float tensors, or targets that are no classes: timm's loader has no way to read them
-            loader = EvalLoader(view, batch_size=config.batch_size)
-        batches = ([part.to(program.device) for part in batch] for batch in loader)
-        metrics = evaluate(program.model, task, batches, program.ranks)
+            loader = EvalLoader(view, batch_size=config.batch_size, workers=config.data.workers, device=program.device)
+        metrics = evaluate(program.model, task, loader, program.ranks)
         return {f"test/{name}": value for name, value in metrics.items()}
 
 
-def _describe(info: ImageInfo) -> "DataFacts":
+def _describe(info: ImageInfo, task: Task) -> "DataFacts":
     """What whoever uses the network must know of the data, in timm's terms where they are images."""
-    if info.task != ImageInfo.task:
+    if not info.images:
         return {"name": info.name, "task": info.task, "class_names": list(info.class_names)}
+    other: DataFacts = {}
+    if (name := name_of(task)) != ImageInfo.task:
+        other = {"task": name, "selects": task.selects}
+    if isinstance(task, Regression) and task.mean:
+        other |= {"target_mean": list(task.mean), "target_std": list(task.deviation)}
     return {
+        **other,
         "name": info.name,
         "mean": list(info.mean),
         "std": list(info.std),

@@ -1,7 +1,7 @@
 """A search as a function: open the data, build what is trained, run the loop, write the result."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,15 +79,16 @@ def run_search(
     if in_folder:
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
-    _check_parts(config, space)
+    cautions = _check_parts(config, space)
     if not (in_folder and is_begun(config, "search", label.text, prefix=label.prefix)):
         refuse_idle_cells(space, config.network)
     splits, same_data = data_of(config, "search", splits, ranks)
-    task = task or task_of(splits)
+    task = task or task_of(splits, config.task)
     with run_folder(config, "search", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         if run is not None and ranks.main:
             keep(space, run.path)
+        _warn(() if finished or not ranks.main else cautions)
         seed_everything(config.seed)
         program = SearchProgram(config, space, splits, task, device, ranks, show=show_supernet)
         outcome = loop_of(program, config, run, ranks).run(until)
@@ -120,6 +121,11 @@ def run_search(
         )
 
 
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
+
+
 def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> list[str]:
     """What a reader of the result must know: alphas that have decided nothing, and a network that passes nothing on."""
     share = decided(program.space, program.net.strengths(), program.net.masks())
@@ -130,20 +136,21 @@ def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> 
             "no live one is near it" if config.dead_cells == "neighbour" else "dead_cells=neighbour takes a live one"
         )
         notes.append(f"{why}; {offer}")
-    for note in notes:
-        log.warning("%s", note)
+    _warn(notes)
     return notes
 
 
-def _check_parts(config: SearchConfig, space: Space) -> None:
-    """Unknown names, and parts that do not go together, are refused before a run folder is made."""
+def _check_parts(config: SearchConfig, space: Space) -> list[str]:
+    """Unknown names, and parts that do not go together, are refused before a run folder is made.
+
+    Gives what a user should read about parts that may surprise.
+    """
     method, executor = Method(config.method), make_executor(config.executor)
     method.check(space, executor)
-    for line in method.fits(config):
-        log.warning("%s", line)
     planned(config, method)
     if isinstance(executor, Fused):
         executor.check(torch.empty(1, device=pick(config.device)))
+    return method.fits(config)
 
 
 def _main_versions() -> dict[str, JSON]:

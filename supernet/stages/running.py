@@ -10,14 +10,16 @@ from typing import Protocol
 from .. import files
 from ..config import RetrainConfig, SearchConfig
 from ..data.loader import Batch
+from ..data.sources import ImageInfo
 from ..data.splits import Splits, open_data
 from ..data.view import View
-from ..errors import SupernetError
+from ..errors import SupernetError, short
 from ..files import JSON
 from ..runs.folder import RunFolder
 from ..runs.same_data import compare_or_note, tell_finished
 from ..runtime.ranks import Ranks
-from ..tasks.task import TASKS, Task
+from ..tasks.regression import Regression
+from ..tasks.task import AUTO, TASKS, Task, require_name
 from ..train.loop import Loop, Program
 from .stage import Label
 
@@ -43,8 +45,10 @@ def open_splits(config: SearchConfig | RetrainConfig, splits: Splits | None, ran
     if config.batch_size % ranks.world:
         raise SupernetError(f"batch_size={config.batch_size} must be a multiple of the {ranks.world} ranks")
 
+    require_name(config.task)  # before the data are read for it
+
     def work() -> Splits:
-        opened = splits or open_data(config.data, config.seed)
+        opened = splits or open_data(config.data, config.seed, config.task)
         if ranks.main:
             opened.check()
         return opened
@@ -54,8 +58,11 @@ def open_splits(config: SearchConfig | RetrainConfig, splits: Splits | None, ran
 
 def data_of(
     config: SearchConfig | RetrainConfig, stage: str, splits: Splits | None, ranks: Ranks
-) -> tuple[Splits, Callable[[RunFolder], None]]:
-    """The data, as `open_splits` gives them, and what compares them with those that a run folder began with."""
+) -> tuple[Splits, Callable[[RunFolder], str]]:
+    """The data, as `open_splits` gives them, and what compares them with those that a run folder began with.
+
+    It gives the line about them.
+    """
     opened = open_splits(config, splits, ranks)
     parts: dict[str, View | None]
     if isinstance(config, SearchConfig):
@@ -63,25 +70,30 @@ def data_of(
     else:
         parts = dict(zip(("training", "validation"), opened.for_retrain(config.val_fraction), strict=True))
     about = opened.about(parts)
+    line = _in_words(about)
     if ranks.main:
-        log.info("%s", _in_words(about))
+        log.info("%s", line)
 
-    def check(run: RunFolder) -> None:
+    def check(run: RunFolder) -> str:
         compare_or_note(run, config.data, stage, opened, own=splits is not None)
         if not run.finished:
             files.write_json(run.path / "data.json", about)
         if run.finished:
             tell_finished(run)
+        return line
 
     return opened, check
 
 
 def _in_words(about: Mapping[str, JSON]) -> str:
     """One line about the data, of what `Splits.about` gives."""
-    classes, samples, image = about["classes"], about["samples"], about["image"]
+    classes, samples, image, outputs = (about[key] for key in ("classes", "samples", "image", "outputs"))
     assert isinstance(classes, dict) and isinstance(samples, dict) and isinstance(image, list)
-    some = ", ".join(f"{name} {count}" for name, count in list(classes.items())[:4])
-    more = f"{len(classes)} classes ({some}{' ...' if len(classes) > 4 else ''}); " if classes else ""
+    assert isinstance(outputs, dict)
+    more = f"{len(classes)} classes ({_some(classes)}); " if classes else ""
+    if about["task"] != ImageInfo.task:
+        each = f", {len(outputs)} output{'s' * (len(outputs) > 1)} ({_some(outputs)})" if outputs else ""
+        more = f"task {about['task']}{each}; "
     cut = ", ".join(f"{count} for {name}" for name, count in samples.items())
     size = "x".join(map(str, image[1:]))
     return (
@@ -90,14 +102,26 @@ def _in_words(about: Mapping[str, JSON]) -> str:
     )
 
 
-def task_of(splits: Splits, smoothing: float = 0.0) -> Task:
-    """The task that the data set names; `smoothing` of labels in [0, 1)."""
-    if splits.info.num_classes == 0 and splits.info.task == "classification":
+def _some(values: Mapping[str, JSON], most: int = 4) -> str:
+    """The first of named counts, and of named ranges."""
+    texts = [
+        f"{short(name, 40)} {f'{value[0]:.4g} to {value[1]:.4g}' if isinstance(value, list) else value}"
+        for name, value in list(values.items())[:most]
+    ]
+    return ", ".join(texts) + (" ..." if len(values) > most else "")
+
+
+def task_of(splits: Splits, name: str = AUTO, smoothing: float = 0.0) -> Task:
+    """The task of this name, or "auto" the one that the data name; `smoothing` of labels in [0, 1)."""
+    kind = splits.info.task if name == AUTO else name
+    if splits.info.num_classes == 0 and kind == "classification":
         raise SupernetError(
             "the targets name no classes (they are floats, or several numbers a sample), so this is no classification; "
             "give whole numbers or texts as labels, or a task of your own (task=...)"
         )
-    task: Task = TASKS[splits.info.task](splits.info.num_classes, smoothing=smoothing)
+    task: Task = TASKS[kind](splits.info.num_classes, smoothing=smoothing)
+    if isinstance(task, Regression):
+        task = replace(task, mean=splits.info.target_mean, deviation=splits.info.target_std)
     return task
 
 
@@ -108,12 +132,12 @@ def run_folder(
     label: Label,
     in_folder: bool,
     ranks: Ranks,
-    data: Callable[[RunFolder], None],
+    data: Callable[[RunFolder], str],
 ) -> Iterator[RunFolder | None]:
     """The run folder, held against other processes while the stage works in it; the main rank decides which it is.
 
-    There `data` compares the data with those of the run. A new folder goes again where the stage fails before it has
-    trained anything.
+    There `data` compares the data with those of the run, and says what they are; from then on run.log is written. A new
+    folder goes again where the stage fails before it has trained anything.
     """
     if not in_folder:
         yield None
@@ -126,7 +150,9 @@ def run_folder(
             return None
         run = RunFolder.open(config, stage, label.text, prefix=label.prefix, lock=True)
         with _or_discarded(run):
-            data(run)
+            about = data(run)
+            if not run.finished:
+                run.begin_texts(about)
         return run
 
     with ranks.first(work) or RunFolder(Path()) as run:

@@ -1,1 +1,1 @@
-"""What a batch, a loss and a metric are: classification and the prediction of the next character."""
+"""What a batch, a loss and a metric are: classes, labels, numbers, masks, the next character."""

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class ImageClassification:
     `outputs` classes; `smoothing` in [0, 1) smooths the labels, in training only.
     """
 
+    name: ClassVar[str] = "classification"
     outputs: int
     smoothing: float = 0.0
     selects: str = "top1"

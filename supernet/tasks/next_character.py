@@ -7,6 +7,7 @@ loss = mean of -ln p(next)        bits per character: bpc = loss / ln 2
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class NextCharacter:
     `outputs` characters; `smoothing` in [0, 1) smooths the labels, in training only.
     """
 
+    name: ClassVar[str] = "next_character"
     outputs: int
     smoothing: float = 0.0
     selects: str = "bpc"

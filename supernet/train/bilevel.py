@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..config import AlphaConfig, GuardConfig, MethodConfig, WeightConfig
+from ..data.loader import Batch
 from ..errors import SupernetError
 from ..methods import Clock, Method, Problem
 from ..methods.noise import Half
@@ -30,9 +31,7 @@ from ..runtime.guard import Guard
 from ..runtime.ranks import Ranks
 from ..tasks.task import Task
 
-__all__ = ["Batch", "BilevelStep"]
-
-Batch = Sequence[Tensor]
+__all__ = ["BilevelStep"]
 
 
 class BilevelStep:

@@ -17,12 +17,13 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
+from ..data.loader import Batch
 from ..errors import SupernetError, unknown
 from ..runs.state import rng_state
 from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
 from ..runtime.host_reads import HostReads
 from ..tasks.task import PhaseSums
-from .bilevel import Batch, BilevelStep
+from .bilevel import BilevelStep
 
 __all__ = ["CapturedStep"]
 

@@ -17,7 +17,7 @@ from ..errors import SupernetError
 from ..network import Supernet
 from ..space import Space
 from ..space.cells import CellSpace
-from ..tasks.task import Task
+from ..tasks.task import Task, name_of
 
 __all__ = ["check_fits", "fit_arguments", "refuse_idle_cells"]
 
@@ -26,7 +26,7 @@ POINTS = 4  # of two choices of two widths that should be one choice, all agree 
 
 @torch.no_grad()
 def check_fits(net: nn.Module, task: Task, view: View, device: torch.device) -> None:
-    """Raises SupernetError where `net` cannot take two samples of `view`, or has another head than `task` needs.
+    """Raises SupernetError where `net` cannot take two samples of `view`, or `task` not what it makes of them.
 
     Of a user's own network with choices some points are run too: what runs mixed may not fit together decided.
     """
@@ -34,8 +34,8 @@ def check_fits(net: nn.Module, task: Task, view: View, device: torch.device) -> 
     net.eval()
     try:
         batch = next(iter(EvalLoader(view.subset(np.arange(min(2, len(view)))), batch_size=2, device=device)))
-        inputs, _ = task.unpack(batch)
-        _check_outputs(net, inputs, task)
+        inputs, targets = task.unpack(batch)
+        _check_targets(_check_outputs(net, inputs, task), targets, task)
         if isinstance(net, Supernet) and net.space.factory is not None:
             _check_points(net, inputs, task)
     finally:
@@ -57,7 +57,22 @@ def _check_points(net: Supernet, inputs: Tensor, task: Task) -> None:
         net.deactivate()
 
 
-def _check_outputs(net: nn.Module, inputs: Tensor, task: Task) -> None:
+def _check_targets(outputs: Tensor, targets: object, task: Task) -> None:
+    """Raises SupernetError where the task's loss or its sums do not take the targets."""
+    try:
+        task.loss(outputs.float(), targets, training=False)
+        task.sums(outputs.float(), targets)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, SupernetError):
+            raise
+        form = f"{list(targets.shape)} of {targets.dtype}" if isinstance(targets, Tensor) else type(targets).__name__
+        reason = str(error).partition("\n")[0][:200]
+        raise SupernetError(
+            f"task {name_of(task)} cannot compare outputs {list(outputs.shape)} with targets {form}: {reason}"
+        ) from None
+
+
+def _check_outputs(net: nn.Module, inputs: Tensor, task: Task) -> Tensor:
     shape = tuple(inputs.shape[1:])
     try:
         outputs = net(inputs)
@@ -70,6 +85,7 @@ def _check_outputs(net: nn.Module, inputs: Tensor, task: Task) -> None:
         raise SupernetError(
             f"the network's outputs have the shape {tuple(outputs.shape)}; the task needs {task.outputs} a sample"
         )
+    return outputs
 
 
 def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: ImageInfo, task: Task) -> dict[str, Any]:

@@ -92,11 +92,14 @@ def check_recipe(recipe: RecipeConfig, info: ImageInfo) -> None:
     """Drop path and the auxiliary head are left out where a network has none; what would change the data is refused."""
     if info.task == ImageInfo.task:
         return
-    for key in ("mixup", "cutmix", "auto_augment"):
+    reasons = dict.fromkeys(_OFF, f"is for images; data set {info.name!r} has none")
+    if info.images:
+        reasons = dict.fromkeys(("mixup", "cutmix"), f"mixes classes, and the targets of task={info.task} are none")
+        if info.task == "segmentation":
+            reasons["auto_augment"] = "would turn and cut pictures without their masks"
+    for key, reason in reasons.items():
         if getattr(recipe, key):
-            raise SupernetError(
-                f"recipe.{key} is for images; data set {info.name!r} has none: recipe.{key}={_OFF[key]}"
-            )
+            raise SupernetError(f"recipe.{key} {reason}: recipe.{key}={_OFF[key]}")
 
 
 def mixup_of(recipe: RecipeConfig, classes: int, batch_size: int) -> Mixup | None:

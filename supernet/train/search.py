@@ -214,7 +214,7 @@ class SearchProgram(TrainingProgram):
         def loaders(name: BatchName) -> Iterable[Batch]:
             return self.val if name == "val" else EvalLoader(self._views["train"], **self._shared)
 
-        def problem(train: Sequence[Tensor], val: Sequence[Tensor]) -> Problem:
+        def problem(train: Batch, val: Batch) -> Problem:
             return self.bilevel.problem("alphas", train, val)
 
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}

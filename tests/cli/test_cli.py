@@ -118,7 +118,7 @@ print({"torch", "timm"} & set(sys.modules))
         ("search +epochz=3", "did you mean 'epochs'?"),
         ("search +network.chanels=4 space=dart", "unknown option of space: 'dart'; did you mean 'darts'?"),
         ("search spaces=darts", "did you mean 'space'?"),
-        ("search method=darts_exat", "did you mean 'darts_exact'? Allowed: darts_exact, darts_first_order,"),
+        ("search method=darts_exat", "did you mean 'darts_exact'? Allowed: beta_darts, darts, darts2, darts_exact,"),
         ("search recipe=digits", "stage search has no part 'recipe'; its parts are data, experiment, method, space"),
         ("search experiment=darts_cifar10_retrain", "sets the part 'network', which stage search does not have"),
         ("search epochs=abc", "epochs='abc' must be of type int"),

@@ -12,7 +12,7 @@ from supernet.cli.shown_defaults import without_shown
 from supernet.cli.validate import check
 from supernet.config import DataConfig
 from supernet.data import DATASETS, open_data
-from supernet.data.standard import STANDARD, standard
+from supernet.data.standard import BY_TASK, STANDARD, standard
 from supernet.data.torchvision_named import NAMED
 from supernet.errors import SupernetError
 from supernet.stages import STAGES
@@ -34,6 +34,14 @@ def shown(line: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
         ("search data.name=folder data.flip=false data.pad=null", (False, "4 (default)", "16 (default)")),
         ("retrain data=digits data.cutout=0", ("false (default)", "1 (default)", 0)),
         ("search data.name=torch/kmnist", ("true for colour, false for grey (default)", "4 (default)", "0 (default)")),
+        (
+            "search data=csv",
+            (
+                "true, false for regression (default)",
+                "4, 0 for regression (default)",
+                "16, 0 for segmentation, 0 for regression (default)",
+            ),
+        ),
         ("search space=darts_rnn data=text", (None, None, None)),
     ],
 )
@@ -60,7 +68,7 @@ def test_what_is_shown_is_not_set(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_it_is_what_the_data_have(tmp_path: Path) -> None:
     """The table is read by the entries themselves; each entry of pictures has a row."""
-    assert set(STANDARD) == set(DATASETS) - {"text"}
+    assert {*STANDARD, *BY_TASK} == set(DATASETS) - {"text"}
     for name in ("a", "b"):
         (tmp_path / "train" / name).mkdir(parents=True)
         for number in range(2):

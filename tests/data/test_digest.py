@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from supernet.config import DataConfig
-from supernet.data import digest_sources
-from supernet.data.digest import Content, as_json, changes, from_json
-from supernet.data.digest_sources import FILES, record_of_files, record_of_samples
+from supernet.data.digests import sources as digest_sources
+from supernet.data.digests.digest import Content, as_json, changes, from_json
+from supernet.data.digests.sources import FILES, record_of_files, record_of_samples
 from supernet.data.memory.arrays import from_arrays
 from supernet.data.torchvision_named import NAMED
 from supernet.errors import SupernetError
@@ -85,8 +85,8 @@ def test_a_large_folder_is_sampled(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     assert record(tiny) == begun
     (tiny / "train" / "cat" / "1.bmp").rename(tiny / "train" / "cat" / "8.bmp")
     assert record(tiny) != begun
-    assert digest_sources._spread(5, 2) == {0, 4} and digest_sources._spread(3, 9) == {0, 1, 2}
-    assert digest_sources._spread(0, 9) == frozenset()
+    assert digest_sources.spread(5, 2) == {0, 4} and digest_sources.spread(3, 9) == {0, 1, 2}
+    assert digest_sources.spread(0, 9) == frozenset()
 
 
 def test_names_that_are_no_text_and_letters_with_accents(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_a_kind_that_is_not_known_by_its_files_and_what_settings_name(tmp_path: 
         shutil.copy(root / "deep" / "er" / "0.bmp", root / f"{i}.bmp")
     (tmp_path / "labels.csv").write_text("0.bmp,1")
     settings = {"kwargs": {"labels": str(tmp_path / "labels.csv"), "k": 3}}
-    begun = record(root, "csv", **settings)
+    begun = record(root, "registered", **settings)
     assert begun["images"].counts == {"deep": 1, ".": 2}
     (tmp_path / "labels.csv").write_text("0.bmp,2")
-    assert changes(begun, record(root, "csv", **settings)).startswith("labels: other content")
+    assert changes(begun, record(root, "registered", **settings)).startswith("labels: other content")
     assert record(None, "mine") is record(None, "hfds/someone/something") is None, "only opening it tells"
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from supernet.config import DataConfig
-from supernet.data.former_reading import LATER, reads_otherwise_now
+from supernet.data.digests.former_reading import LATER, reads_otherwise_now
 from supernet.data.pictures import EXTENSIONS, ORIENTATION
 from supernet.errors import SupernetError
 from supernet.runs.folder import RunFolder

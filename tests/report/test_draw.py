@@ -53,6 +53,9 @@ def test_every_term_is_drawn(name: str) -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert sorted(t for t in texts if t in set(ops)) == sorted(ops)
     assert name in texts and "output" in texts
+    # Numbered as in genotypes and cards: inputs first.
+    numbers = [int(text) for text in texts if text.isdigit()]
+    assert numbers == list(range(inputs, inputs + len(graph.nodes)))
     boxes = [p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
     assert len(boxes) == inputs + len(graph.nodes) + 1
 

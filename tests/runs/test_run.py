@@ -20,8 +20,8 @@ from supernet.runs.names import data_label
 from supernet.runtime.device import autocast, available, pick, seed_everything, versions
 
 FREE = {
-    "device", "capture", "data.root", "data.workers", "data.download", "data.resident", "genotype", "space.allow",
-    "allow",
+    "device", "capture", "data.root", "data.labels", "data.workers", "data.download", "data.resident", "genotype",
+    "space.allow", "allow",
 }  # fmt: skip
 FREE_GROUPS = ("run.", "checkpoint.", "log.", "guard.")
 # Values that differ from every default and that the checks of the dataclasses allow.

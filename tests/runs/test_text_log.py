@@ -11,7 +11,8 @@ from supernet.stages.run_search import run_search
 from tests.support.searches import STEPS, search_config
 
 
-def test_a_run_keeps_what_it_says_over_a_stop(tmp_path: Path) -> None:
+def test_a_run_keeps_what_it_says_over_a_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "supernet")  # as the command line does
     config = search_config(tmp_path, "darts", "darts_first_order")
     run_search(config, until=STEPS)
     run_search(config)
@@ -19,6 +20,10 @@ def test_a_run_keeps_what_it_says_over_a_stop(tmp_path: Path) -> None:
     text = path.read_text()
     assert [text.count(f"epoch {epoch}/2 ended  val loss") for epoch in (1, 2)] == [1, 1]
     assert all((line[:2] == "20" and " INFO " in line) or " WARNING " in line for line in text.splitlines())
+    assert text.count("INFO data digits: 10 classes") == 2, "the beginning of each part of it"
+    assert text.count("executor=auto takes") >= 1
+    assert text.count("from uniform to decided") == 1, "the final note"
+    assert text.index("data digits") < text.index("executor=auto takes") < text.index("epoch 1/2 ended")
     run_search(config)
     assert path.read_text() == text, "a finished run says nothing more"
 

@@ -38,7 +38,18 @@ def choice(option: str = "identity", more: str = "") -> str:
 
 
 LAUGH = "".join(f"    t{i}: [{', '.join([f'{{ref: t{i + 1}}}'] * 9)}]\n" for i in range(12))
+# Each name is the sum of the one before with itself: thirty of them are a billion additions.
+SUMS = "    s0: {choice: [1, 2]}\n" + "".join(f"    s{i}: {{add: [s{i - 1}, s{i - 1}]}}\n" for i in range(1, 31))
+PRODUCTS = SUMS.replace("add: [", "rounded: [").replace("s0: {choice: [1, 2]}", "s0: {choice: [8, 16]}")
+FACTORS = SUMS.replace("add:", "mul:")
 TEXTS = {
+    "sums of sums": network("[{linear: {in_features: c, out_features: s30}}]", f"  let:\n{SUMS}"),
+    "products of products": network("[{linear: {in_features: c, out_features: s30}}]", f"  let:\n{FACTORS}"),
+    "roundings of roundings": network("[{linear: {in_features: c, out_features: s30}}]", f"  let:\n{PRODUCTS}"),
+    "sums in choices": network(
+        "[{conv: {in_channels: c, out_channels: s12, kernel_size: 1}}, {conv: {in_channels: s12, out_channels: s13}}]",
+        f"  let:\n{SUMS}",
+    ),
     "laughs": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nschema: 1",
     "anchor": "schema: &x 1\nname: x",
     "merge": "schema: 1\nname: x\nnetwork: {<<: *x}",

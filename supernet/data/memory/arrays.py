@@ -3,7 +3,7 @@
 # N samples, C channels, H height, W width
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..splits import Splits
 from ..wrapped import DatasetSource, Pairs
 from .items import Items, read_items
 from .labels import Classes, classes_of, plain_targets
+from .outputs import READY, outputs_in
 
 __all__ = ["from_arrays"]
 
@@ -34,6 +35,8 @@ def from_arrays(
     limit: int | None = None,
     name: str = "arrays",
     classes: bool = True,
+    task: str = "classification",
+    outputs: int | None = None,
 ) -> Splits:
     """Splits of data in memory, with the same gate before the test split.
 
@@ -41,7 +44,8 @@ def from_arrays(
     "y", or a map-style data set of pairs (image, target) or of mappings. Images are [N, C, H, W]; [N, H, W, C] with 1
     or 3 channels, uint8 [N, H, W] and arrays [N, H, W] are brought into that form. uint8 is scaled to [0, 1]; floats
     are taken as they are. Targets are read as labels.py says, or with `classes` False left as they are, for a task of
-    one's own. Where `val` is given, weights learn from `train` and alphas from `val`. `augment` defaults to none,
+    one's own or for the ready `task` of this name, which are looked at for the number of outputs unless `outputs` says
+    it. Where `val` is given, weights learn from `train` and alphas from `val`. `augment` defaults to none,
     because the data may be augmented or be no images at all.
 
     Raises SupernetError for empty or unequal data, for labels below 0 or unknown to the training data, and for
@@ -51,8 +55,11 @@ def from_arrays(
     labels = [split.labels for split in read if split.labels is not None]
     numbered = classes_of(labels) if classes and labels else None
     source, *held_out = (split.source(numbered) for split in read)
-    augment = augment or Augment()
+    augment = replace(augment or Augment(), masks=task == "segmentation")
     info = _info(name, source, numbered, augment)
+    if not classes and task in READY:
+        count = outputs_in(source, task) if outputs is None else outputs
+        info = replace(info, task=task, num_classes=count, class_names=tuple(map(str, range(count))))
     for other in held_out:
         _require_same_shape(source, other)
     opener = None if test is None else lambda: _read(test, "test", classes).source(numbered)

@@ -45,12 +45,14 @@ def draw_graph(
 ) -> Figure:  # fmt: skip
     """The graph from left to right: `inputs` states, `nodes` states, the output that joins the states `concat`.
 
+    Nodes have the numbers of their states, inputs counted first, as in genotypes.
+
     `legend` has (operation, colour). Arrows have the gid of their wire, those into the output `concat-<i>`. Raises
     SupernetError where a wire comes from no earlier state.
     """
     output = inputs + nodes
     _check(wires, concat, output)
-    names = [*_input_names(inputs), *(str(i) for i in range(nodes)), "output"]
+    names = [*_input_names(inputs), *(str(inputs + i) for i in range(nodes)), "output"]
     sizes = [(0.62, 0.36) if inputs <= i < output else (0.78, 0.36) for i in range(output + 1)]
     lines = [(w.source, w.target, _label_size(w)) for w in wires]
     boxes, edges = place(sizes, [*lines, *((i, output, None) for i in concat)], gap=(0.4, 0.11), last=output)

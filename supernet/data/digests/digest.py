@@ -2,14 +2,14 @@
 
 A run's name tells data apart by their name alone, and a folder may have changed since, or be another one of that name.
 A record has, for each split, a digest of its content and what can be counted in it; two records that differ say in a
-few words what has changed. `digest_sources.py` makes them.
+few words what has changed. `sources.py` makes them.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from ..errors import SupernetError, short
-from ..files import JSON, plain
+from ...errors import SupernetError, short
+from ...files import JSON, plain
 
 __all__ = ["Content", "Record", "as_json", "changes", "from_json"]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import DataConfig
-from .listing import list_images
-from .pictures import differs_from_timm
+from ...config import DataConfig
+from ..listing import list_images
+from ..pictures import differs_from_timm
 
 __all__ = ["reads_otherwise_now"]
 

@@ -3,6 +3,7 @@
     image folders       every path; the size of up to 20,000 files and the first bytes of 64, spread over all of them
     torchvision's sets  every file of the set, whole; archives beside their content do not count
     text, digits        the whole text, the whole table
+    tables              the cells that count, and the files that they name as those of an image folder
     what else has files as an image folder, with the files that settings name beside it
     what has none       every label, and 64 samples spread over all of them, once the data are open
 
@@ -24,17 +25,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import DataConfig
-from ..errors import SupernetError
-from ..registry import Registry
+from ...config import DataConfig
+from ...errors import SupernetError
+from ...registry import Registry
+from ..embedded import embedded_text
+from ..listing import list_images
 from .digest import Content, Record
-from .embedded import embedded_text
-from .listing import list_images
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from ..sources import Source
 
-__all__ = ["FILES", "RECORDS", "record_of_files", "record_of_samples"]
+__all__ = ["FILES", "RECORDS", "record_of_files", "record_of_samples", "root_of", "spread"]
 
 RECORDS: Registry[Callable[[DataConfig], Record | None]] = Registry("record of data")
 SPLITS = ("train", "test", "val", "validation")
@@ -67,9 +68,12 @@ def record_of_samples(sources: Mapping[str, "Source"]) -> Record:
     return {split: _of_source(source) for split, source in sources.items()}
 
 
+RECORDS.lazy("csv", "supernet.data.table.record")
+
+
 @RECORDS.register("folder")
 def _folder(config: DataConfig) -> Record:
-    root = _root(config)
+    root = root_of(config)
     splits = [split for split in SPLITS if (root / split).is_dir()]
     if not splits:
         return {"images": _listed(root)}
@@ -102,7 +106,7 @@ def _torchvision(name: str) -> Callable[[DataConfig], Record | None]:
     def record(config: DataConfig) -> Record | None:
         if config.download and not any(_paths_of(name, config)):
             return None  # opening fetches them
-        root = _root(config)
+        root = root_of(config)
         if not (paths := _paths_of(name, config)):
             raise SupernetError(f"data.root={config.root} has no {FILES[name][0]}; try data.download=true")
         return {"files": _content_of([(str(path.relative_to(root)), path) for path in paths])}
@@ -127,7 +131,7 @@ def _with_files(config: DataConfig) -> Record | None:
     """All images below data.root, and each file that another setting names."""
     if not config.root or (config.download and not Path(config.root).expanduser().is_dir()):
         return None
-    root = _root(config)
+    root = root_of(config)
     settings = {field.name: getattr(config, field.name) for field in fields(config)} | config.kwargs
     named = {key: _existing(value, root) for key, value in settings.items() if key not in ("name", "root")}
     extra = {key: _content_of([(key, path)]) for key, path in named.items() if path is not None}
@@ -145,7 +149,8 @@ def _existing(value: object, root: Path) -> Path | None:
         return None
 
 
-def _root(config: DataConfig) -> Path:
+def root_of(config: DataConfig) -> Path:
+    """The folder that data.root names; raises SupernetError where there is none."""
     root = Path(config.root or "").expanduser()
     if not config.root or not root.is_dir():
         given = f"data.root={config.root} is no folder" if config.root else "data.root is not set"
@@ -168,7 +173,7 @@ def _listed(folder: Path, read: bool = True, whole: bool = False) -> Content:
     names.sort(key=lambda name: (_composed(name), name))
     paths, _ = list_images(folder, ["."] if whole else names)
     counts = dict.fromkeys(map(_readable, names), 0)  # a class without images counts too
-    sized, opened = _spread(len(paths), MOST_SIZES), _spread(len(paths), MOST_READ) if read else frozenset()
+    sized, opened = spread(len(paths), MOST_SIZES), spread(len(paths), MOST_READ) if read else frozenset()
     digest, start = hashlib.sha256(repr(list(counts)).encode()), len(os.path.join(folder, "./" if whole else ""))
     for number, path in enumerate(paths):
         name = _readable(path[start:])
@@ -206,13 +211,13 @@ def _of_source(source: "Source") -> Content:
         digest.update(np.ascontiguousarray(labels).tobytes())
         numbers = zip(*np.unique(labels, return_counts=True), strict=True)
         counts = {f"class {label}": int(count) for label, count in numbers}
-    chosen = np.array(sorted(_spread(len(source), MOST_READ)), dtype=np.int64)
+    chosen = np.array(sorted(spread(len(source), MOST_READ)), dtype=np.int64)
     for part in source.fetch(chosen, None):
         digest.update(f"{tuple(part.shape)} {part.dtype}".encode() + part.numpy().tobytes())
     return Content(_hex(digest), counts, "samples")
 
 
-def _spread(count: int, most: int) -> frozenset[int]:
+def spread(count: int, most: int) -> frozenset[int]:
     """Up to `most` of the numbers below `count`, evenly spread."""
     return frozenset(np.linspace(0, count - 1, min(most, count), dtype=np.int64).tolist())
 
