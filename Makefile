@@ -18,7 +18,7 @@ RUN := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python
 # What `make test` may cost: minutes of CPU, user and system, of all its processes together. Above it fails.
 CPU_MINUTES := 24
 
-.PHONY: help demo test test-long lint format types wheel-check bench bench-kernels bench-gpu settings constraints clean
+.PHONY: help demo test test-long lint format types wheel-check bench bench-kernels bench-gpu pages constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -77,8 +77,9 @@ bench-kernels: $(STAMP)  ## each fused operator by itself: time, bytes, register
 bench-gpu: $(STAMP)  ## on a GPU: every kernel checked, everything timed, under 8 minutes, into build/gpu
 	@$(BIN)/python benchmarks/gpu_suite.py --out build/gpu
 
-settings: $(STAMP)  ## docs/settings.md anew, from where the settings are defined
+pages: $(STAMP)  ## docs/settings.md and README's table of methods anew, from where they are defined
 	@$(BIN)/python docs/make_settings.py
+	@$(BIN)/python docs/make_methods.py
 
 constraints:  ## constraints.txt anew, with the newest versions
 	@rm -rf build/fresh && python3 -m venv build/fresh

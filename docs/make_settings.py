@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, the page of all settings, from where they are defined: `make settings`."""
+"""Writes docs/settings.md, the page of all settings, from where they are defined: `make pages`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ HEAD = """\
 # Settings
 
 Every setting of every stage, with its default and what it is for. This page is generated from the dataclasses in
-`supernet/config` (`make settings`); `supernet STAGE --help` prints the same text, and `supernet STAGE --cfg job` the
+`supernet/config` (`make pages`); `supernet STAGE --help` prints the same text, and `supernet STAGE --cfg job` the
 values that a command line composes.
 """
 

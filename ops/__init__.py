@@ -6,8 +6,18 @@ Importing this package fills the registry `OPERATIONS`; a new family is one file
 if __name__ != "supernet.ops":
     raise ImportError("import this package as 'supernet.ops': under a bare name its registry would be filled twice")
 
-from . import convolution, identity, noise, pool, separable
+from . import beside_skip, convolution, identity, noise, pool, separable
 from .preactivated import PreActivated
 from .registry import OPERATIONS, operation
 
-__all__ = ["OPERATIONS", "PreActivated", "convolution", "identity", "noise", "operation", "pool", "separable"]
+__all__ = [
+    "OPERATIONS",
+    "PreActivated",
+    "beside_skip",
+    "convolution",
+    "identity",
+    "noise",
+    "operation",
+    "pool",
+    "separable",
+]

@@ -60,7 +60,8 @@ class Sourceless(nn.Module):
 
     def shape(self, x: Tensor) -> tuple[int, int, int, int]:
         """(B, c_out, ceil(H / stride), ceil(W / stride)) for `x` [B, C, H, W]."""
-        height, width = (-(-size // self.stride) for size in x.shape[-2:])
+        # As convolutions count: torch.export with free sizes does not see that another formula agrees.
+        height, width = ((size - 1) // self.stride + 1 for size in x.shape[-2:])
         return x.shape[0], self.c_out, height, width
 
 

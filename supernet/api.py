@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from .config import RetrainConfig, SearchConfig, from_mapping
+from .config import SearchConfig, from_mapping
 from .data.augment import Augment
 from .data.memory.arrays import from_arrays
 from .data.splits import Splits
@@ -27,6 +27,7 @@ from .presets import merged, preset
 from .space import SPACES, Genotype, Space, get_space
 from .space.form import load_space
 from .space.lookup import find_genotype
+from .stages.inherited.settings import inheriting
 from .stages.run_export import export_retrained
 from .stages.run_retrain import Retrained, run_retrain
 from .stages.run_search import Searched, run_search
@@ -80,8 +81,8 @@ def retrain(
     test: object = None,
     *,
     space: SpaceLike | None = None,
-    recipe: str | Settings = "digits",
-    data: str | Settings = "digits",
+    recipe: str | Settings | None = None,
+    data: str | Settings | None = None,
     augment: Augment | None = None,
     task: Task | str | None = None,
     run: str | Path | None = None,
@@ -91,8 +92,11 @@ def retrain(
     """Train the network of `genotype` (or what a search gave, a file, a run folder, a published name) from scratch.
 
     Selection reads `val`, or a part of `train`; `test` is read once, at the end. `space` is needed for a network of
-    your own, and is named as for `search`. `recipe` is a preset's name or its settings. Otherwise as `search`.
+    your own, and is named as for `search`. `recipe` is a preset's name or its settings. Of a run folder, or of what a
+    search in one gave, the data, the size of the network and the recipe that fits are taken over; what is given wins.
+    Else data and recipe are those of the digits. Otherwise as `search`.
     """
+    run_of_search = genotype.folder if isinstance(genotype, Searched) else genotype
     if isinstance(genotype, Searched):
         searched = genotype.net.space
         space = space or (searched if searched.factory is not None or searched.name not in SPACES else None)
@@ -100,8 +104,13 @@ def retrain(
     splits = _splits(train, val, test, augment, task, settings)
     point = genotype if isinstance(genotype, Genotype) else None
     chosen = {"genotype": "" if point else str(genotype), "run": _run(run), "allow": _as_list(allow)}
-    values = merged(_data(data, splits, task), _group("recipe", recipe), chosen, _named(task), _plain(settings))
-    config = from_mapping(RetrainConfig, values)
+    typed: dict[str, object] = {}
+    if splits is not None or data is not None:
+        typed |= _data("digits" if data is None else data, splits, task)
+    if recipe is not None:
+        typed |= _group("recipe", recipe)
+    given = merged(typed, chosen, _named(task), _plain(settings))
+    config = inheriting(given, run_of_search if isinstance(run_of_search, str | Path) else None, point)
     own = _space_of(genotype, space, config.allow)
     return run_retrain(config, genotype=point, space=own, splits=splits, task=_own(task), in_folder=run is not None)
 

@@ -42,8 +42,14 @@ class MemoryShortError(StoppedError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name that looks most like `name`, or None where none does; never `name` itself."""
+    """The allowed name that looks most like `name`, or None where none does; never `name` itself.
+
+    One that goes on from four letters or more of it comes first: `darts_first` is the beginning of `darts_first_order`.
+    """
     names = {str(a).lower(): str(a) for a in allowed if str(a) != str(name)}
+    longer = [other for other in names if other.startswith(str(name).lower())] if len(str(name)) >= 4 else []
+    if longer:
+        return names[min(longer, key=len)]
     close = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.5)
     return names[close[0]] if close else None
 

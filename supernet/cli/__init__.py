@@ -12,8 +12,9 @@ from .. import __version__
 from ..errors import SupernetError, short, unknown
 from ..stages import STAGES, Words
 from .exit_codes import USAGE, guarded
+from .run_stage import read
 
-__all__ = ["STAGES", "export", "main", "retrain", "search"]
+__all__ = ["STAGES", "compare", "export", "main", "retrain", "search"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +35,11 @@ def retrain(argv: Sequence[str] | None = None) -> int:
 def export(argv: Sequence[str] | None = None) -> int:
     """The command ``supernet-export``."""
     return _own_command("export", argv)
+
+
+def compare(argv: Sequence[str] | None = None) -> int:
+    """The command ``supernet-compare``."""
+    return _own_command("compare", argv)
 
 
 def _own_command(name: str, argv: Sequence[str] | None) -> int:
@@ -65,7 +71,7 @@ def _dispatch(argv: list[str]) -> int:
     stage = STAGES[name]
     rest = [_from_home(word, quoted=stage.config is not None) for word in rest]
     if stage.config is None:
-        return int(stage.run(Words(tuple(rest), _settings)))
+        return int(stage.run(Words(tuple(rest), read)))
     if "--version" in rest:
         print(f"supernet {__version__}")
         return 0
@@ -91,16 +97,6 @@ def _from_home(word: str, quoted: bool) -> str:
     path = os.path.expanduser(value)
     plain = all(c.isalnum() or c in "_./-" for c in path)
     return f"{key}='{path}'" if quoted and not plain and "'" not in path else f"{key}={path}"
-
-
-def _settings(name: str, words: Sequence[str]) -> tuple[object, ...]:
-    from .settings import register
-    from .typed_text import as_text
-    from .validate import check
-
-    stage = STAGES[name]
-    register()
-    return check(stage, stage.overrides(as_text(stage, words))).configs
 
 
 def help_text() -> str:

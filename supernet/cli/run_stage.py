@@ -4,12 +4,13 @@ A finished run is found before torch is loaded: it prints its result and is done
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..errors import printable
-from ..stages import AnyStage
+from ..runs.folder import RunFolder
+from ..stages import STAGES, AnyStage
 
-__all__ = ["perform", "prepare"]
+__all__ = ["perform", "prepare", "read"]
 
 
 def prepare(stage: AnyStage, config: object) -> None:
@@ -21,16 +22,41 @@ def prepare(stage: AnyStage, config: object) -> None:
 def perform(stage: AnyStage, config: object) -> float | None:
     """Run the stage or find it finished, print its result, and return what a sweep may optimise."""
     stage.check(config)
-    result = stage.found(config) or stage.run(config)
+    earlier = stage.found(config)
+    result = earlier
+    if result is None:
+        result = stage.run(config) if stage.run_with is None else stage.run_with(config, read)
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here, and one tells
         rows = dict(stage.rows(result))
         if stage.next is not None:
             rows["next"] = stage.next(result)
-        _table(rows)
+        lines = [printable(line) for line in _table(rows)]
+        print(*lines, sep="\n", end="\n" if lines else "")
+        if earlier is None and isinstance(result, RunFolder):
+            _keep(result, lines)
     return None if stage.score is None else stage.score(result)
 
 
-def _table(rows: Mapping[str, str]) -> None:
+def read(name: str, words: Sequence[str]) -> tuple[object, ...]:
+    """The settings that `words` give the stage `name`, one for each run; raises SupernetError for mistakes."""
+    from .settings import register
+    from .typed_text import as_text
+    from .validate import check
+
+    stage = STAGES[name]
+    register()
+    return check(stage, stage.overrides(as_text(stage, words))).configs
+
+
+def _table(rows: Mapping[str, str]) -> list[str]:
     width = max(map(len, rows), default=0) + 2
-    for name, value in rows.items():
-        print(printable(f"{name:{width}}{value}"))
+    return [f"{name:{width}}{value}" for name, value in rows.items()]
+
+
+def _keep(run: RunFolder, lines: Sequence[str]) -> None:
+    """What was printed at the end of a run ends its run.log too."""
+    run.begin_texts()
+    for line in lines:
+        if run.texts is not None:
+            run.texts.write(line)
+    run.end_texts()

@@ -61,7 +61,7 @@ class RetrainConfig(StageConfig):
 
     genotype: str = ""  # a file, a run folder of the stage search, or a published name
     allow: list[str] = field(default_factory=list)  # as space.allow: for the space.yaml of the genotype's run
-    allow_dead: bool = field(default=False, metadata={"since": 3})  # retrain a cell without a path to its output
+    allow_dead: bool = field(default=False, metadata={"since": 3})  # retrain one whose output its input does not reach
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     val_fraction: float = 0.1  # share of the training split kept for selection; 0 keeps the last epoch

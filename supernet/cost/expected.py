@@ -72,6 +72,20 @@ class CostTable:
         costs = torch.tensor([cost for _, cost in self.terms], dtype=torch.float64)
         return members, torch.tensor(filled, dtype=torch.int64).reshape(-1, most), costs
 
+    def tensors_on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """`tensors` (members [F, N], factors [T, K], costs [T]) on a device, moved there once.
+
+        So a step that is captured as a graph copies nothing from the host.
+        """
+        if device not in self._moved:
+            members, factors, costs = self.tensors
+            self._moved[device] = members.to(device), factors.to(device), costs.to(device)
+        return self._moved[device]
+
+    @cached_property
+    def _moved(self) -> dict[torch.device, tuple[Tensor, Tensor, Tensor]]:
+        return {}
+
 
 def cost_table(
     space: Space, unit: str = "flops", *, image: Sequence[int] | None = None, **arguments: object
@@ -104,7 +118,7 @@ def expected(space: Space, p: Mapping[str, Tensor], table: CostTable) -> Tensor:
     if table.space is not space and (table.space.name, table.space.root) != (space.name, space.root):
         raise SupernetError(f"the costs are those of space {table.space.name!r}, not of {space.name!r}")
     weights = _weights(space, p)
-    members, factors, costs = (tensor.to(weights.device) for tensor in table.tensors)
+    members, factors, costs = table.tensors_on(weights.device)
     holds = torch.cat([members @ weights, weights.new_ones(1)])
     return table.fixed + (holds[factors].prod(dim=1) * costs).sum()
 

@@ -45,7 +45,8 @@ def complete(data: DataFacts, net: nn.Module, arguments: Arguments) -> DataFacts
         if key not in DATA:
             raise SupernetError(unknown("key of data", key, DATA))
     outputs = classes_of(net, arguments)
-    size = [int(n) for n in data.get("input_size") or (arguments.get("in_chans", 3), 32, 32)]
+    side = arguments["image_size"] if isinstance(arguments.get("image_size"), int) else 32
+    size = [int(n) for n in data.get("input_size") or (arguments.get("in_chans", 3), side, side)]
     channels = int(arguments.get("in_chans", size[0] if size else 3))  # a network of one's own may not say
     if len(size) != 3 or min(size) < 1 or size[0] != channels:
         raise SupernetError(f"data.input_size={size} must be (channels, height, width) with {channels} channels")

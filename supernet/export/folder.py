@@ -29,6 +29,7 @@ from ..space import SPACES, Genotype, Space, space_of
 from .card import CLASSIFICATION, write_card
 from .custom_networks import how_to_load
 from .data_facts import Arguments, DataFacts, classes_of, complete
+from .input_size import img_size_of
 from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
 
 __all__ = ["export_model"]
@@ -166,7 +167,7 @@ def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: Data
     """The content of config.json, in timm's layout; without an architecture where timm cannot open it."""
     pretrained: dict[str, object] = {
         "custom_load": False,
-        "fixed_input_size": False,
+        "fixed_input_size": img_size_of(arguments) is not None,
         "input_size": data["input_size"],
         "interpolation": data["interpolation"],
         "crop_pct": data["crop_pct"],

@@ -21,6 +21,7 @@ from ..network import build
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, published, space_of
 from .data_facts import Arguments
+from .input_size import img_size_of, resample_positions, sized
 from .stored import check_folder, check_shapes, folder_of
 
 __all__ = [
@@ -105,7 +106,10 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
     if record is not None:
         _check_record(record, folder)
 
-    def network(**arguments: Any) -> nn.Module:
+    parameters = inspect.signature(macro_of(space_of(point)).discrete).parameters
+
+    def network(**typed: Any) -> nn.Module:
+        arguments = dict(sized(typed, parameters, point.space))
         _bounded(arguments)
         if arguments.get("num_classes") == 0:
             arguments.pop("auxiliary", None)  # a second classifier of nothing
@@ -115,11 +119,14 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         vars(net)["_traits"] = {"first_conv": first_conv(net)}  # the stem decides, not the entry
         return net
 
+    if size := img_size_of(kwargs):  # else timm takes that of the weights
+        kwargs.setdefault("img_size", size)
     if kwargs.get("features_only"):
         kwargs.setdefault("feature_cls", "getter")  # timm's default re-wires the modules in a row, which cells are not
         if "out_indices" not in kwargs:
-            kwargs["out_indices"] = tuple(range(_resolutions(point, network, kwargs)))
-    model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit_auxiliary, **kwargs)
+            known = {key: value for key, value in kwargs.items() if key in {*parameters, "img_size"}}
+            kwargs["out_indices"] = tuple(range(_resolutions(network, known)))
+    model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit, **kwargs)
     model = model.to(device=device, dtype=dtype)
     if not kwargs.get("features_only"):
         vars(model)["pretrained_cfg"] |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
@@ -135,9 +142,9 @@ def _bounded(arguments: Arguments) -> None:
 
 def _check_record(record: Arguments, folder: Path | None) -> None:
     """Raises SupernetError where what a config.json says of its network is none, or not that of its weights."""
-    arguments = {key: value for key, value in record.items() if key != "genotype"}
     point = as_genotype(record["genotype"])
     known = inspect.signature(macro_of(space_of(point)).discrete).parameters
+    arguments = sized({key: value for key, value in record.items() if key != "genotype"}, known, point.space)
     if strange := [key for key in arguments if key not in known]:  # timm's own words may name other files
         raise SupernetError(unknown("argument in model_args of config.json:", strange[0], [*known][2:]))
     _bounded(arguments)
@@ -164,11 +171,16 @@ def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments) -> N
         )
 
 
-def _resolutions(point: Genotype, network: Callable[..., Any], kwargs: Arguments) -> int:
+def _resolutions(network: Callable[..., object], arguments: Arguments) -> int:
     """The number of maps that the network offers; found without its weights."""
-    parameters = inspect.signature(macro_of(space_of(point)).discrete).parameters
     with torch.device("meta"):
-        return len(network(**{key: value for key, value in kwargs.items() if key in parameters}).feature_info)
+        maps = getattr(network(**arguments), "feature_info", ())
+    return len(maps)
+
+
+def _fit(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`state` as `model` takes it: for its size of images, and with an auxiliary head where it has one."""
+    return _fit_auxiliary(resample_positions(state, model), model)
 
 
 def _fit_auxiliary(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

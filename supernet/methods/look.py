@@ -9,6 +9,7 @@ from torch import Tensor
 from ..network.mixture import Mixture
 from ..space import Genotype
 from .part import Clock
+from .phase import BOTH
 from .problem import BatchName, Problem
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Look:
     training split, without augmentation; `measure` the metrics on the alphas' part, under another mixture where one is
     given. `problem(train, val)` is the bilevel problem on two batches, for curvature and the like. `selects` names the
     metric that decides, `maximise` its direction. `last` says whether the search ends with this epoch, as planned.
+    `learns` says what has learned in the epoch, as in `Phase`: in a warm-up the weights alone.
     """
 
     net: "Supernet"
@@ -62,3 +64,4 @@ class Look:
     selects: str = "top1"
     maximise: bool = True
     last: bool = False
+    learns: frozenset[str] = BOTH

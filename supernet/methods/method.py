@@ -40,6 +40,7 @@ from .parts import (
     Selector,
     Watcher,
 )  # fmt: skip
+from .problem import BatchName
 from .refusals import cautions
 
 __all__ = ["Method"]
@@ -77,6 +78,8 @@ class Method(nn.Module):
         self.schedule: Schedule | None = _optional(parts, "schedule", Schedule)
         for group in SEVERAL:
             self.add_module(group, nn.ModuleList(part for _, part in parts[group]))
+        for _, _, part in self._all:
+            part.meet([other for _, _, other in self._all])
         self._noise: list[Noise] = []  # in a list: its buffers are made anew, and are no state
         self.gates_on_device = False  # whether draws may pick what runs on the device alone, as a graph needs it
 
@@ -129,16 +132,18 @@ class Method(nn.Module):
             p |= {table.name: self.relaxation(alphas[table.name], table) for table in net.space.tables}
         return p
 
-    def mixture(self, net: Supernet, half: Half) -> Mixture:
-        """What a half of a step runs, differentiable by the alphas; the same at every call of one half."""
+    def mixture(self, net: Supernet, half: Half, number: int = 0) -> Mixture:
+        """What pass `number` of a half of a step runs, differentiable by the alphas; the same at every call of it."""
         if self.sampler is None:
             return net.mixture()
+        self.sampler.for_half, self.sampler.number = half, number
         p: dict[str, Tensor] = dict(net.mixing())
         gates: dict[str, HostMask | Tensor] = {}
         alphas = net.options.masked(dict(net.alpha.items()))
         for table in net.space.tables:
             alpha_EO = alphas[table.name]
             noise_EO = self._noise[0].of("weights" if self.sampler.shared else half, table.name)
+            self.sampler.table = table
             drawn_EO, gate_EO = self.sampler(self.relaxation(alpha_EO, table), alpha_EO, noise_EO)
             p[table.name] = self._connected(drawn_EO, table)
             if gate_EO is not None:
@@ -159,6 +164,17 @@ class Method(nn.Module):
     def present(self, net: Supernet) -> Genotype:
         """The genotype of the present state."""
         return self.selector.present(net)
+
+    def repeats(self, half: Half) -> BatchName | None:
+        """The batch whose passes in this half of a step must all see the same random draws of the network."""
+        if half == "alphas":
+            return "train" if self.hypergradient.uses_training_batch else "val" if self.hypergradient.repeats else None
+        return "train" if any(part.repeats for part in self.regularisers) else None
+
+    @property
+    def passes(self) -> int:
+        """How many passes the weights' half of a step adds up."""
+        return 1 if self.sampler is None else self.sampler.passes
 
     @property
     def alphas_move(self) -> bool:

@@ -45,14 +45,19 @@ class Part(nn.Module):
     `stays_out` says why steps with this part are not captured as a graph, "" where they are. `double_backward` asks for
     a network whose output can be differentiated twice. `traits` are the words by which pairs of parts are refused
     (refusals.py). `past` is how many ended epochs a search must keep, for parts that go back to one. `learns_with` says
-    whose optimiser steps the part's parameters.
+    whose optimiser steps the part's parameters. `repeats` asks that all passes of its half of a step over one
+    batch see the same random draws of the network, such as dropout's: else a difference of two passes would be theirs.
     """
 
     stays_out: ClassVar[str] = ""
     double_backward: ClassVar[bool] = False
     traits: frozenset[str] = frozenset()
     past: int = 0
+    repeats: ClassVar[bool] = False
     learns_with: ClassVar[Literal["alphas", "weights"]] = "alphas"
+
+    def meet(self, parts: "Sequence[Part]") -> None:
+        """The parts of the method, this one too, when it is composed; for those that read another's parameters."""
 
     def check(self, space: "Space") -> None:
         """Raises SupernetError where the part makes no sense for a space; called before anything is made."""

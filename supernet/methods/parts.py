@@ -31,6 +31,7 @@ from ..network.mixture import Mixture
 from ..registry import Registry
 from ..space import Genotype, Table
 from .look import Look
+from .noise import Half
 from .part import Part
 from .phase import Phase
 from .problem import Estimate, Problem
@@ -82,11 +83,16 @@ class Sampler(Part):
     """Draws the mixing weights that a half of a step runs with; every pass of that half sees the same draw.
 
     `numbers` is how many uniform numbers each option gets: with N above 1 the noise is [E, O, N]. `shared` says that
-    both halves of a step run with one draw.
+    both halves of a step run with one draw. The weights' half adds up the gradients of `passes` draws.
+    `for_half`, `number` and `table` say, before each call, which half of a step it is for, which pass and which table.
     """
 
-    numbers: ClassVar[int] = 1
+    numbers: int = 1
     shared: ClassVar[bool] = False
+    passes: int = 1
+    for_half: Half = "weights"
+    number: int = 0
+    table: Table
 
     def draw(self, uniform_EO: NDArray[np.float64]) -> NDArray[np.float64]:
         """The noise [E, O] of a table from counted uniform numbers [E, O] in [0, 1); as they are by default."""
@@ -109,7 +115,12 @@ class Perturbation(Part):
 
 
 class Regulariser(Part):
-    """Terms of the loss, as gradients to add; a half without one gives None."""
+    """Terms of the loss, as gradients to add; a half without one gives None.
+
+    `needs_slopes` asks for `problem.slopes` in the weights' half.
+    """
+
+    needs_slopes: ClassVar[bool] = False
 
     def alphas(self, problem: Problem) -> Sequence[Tensor] | None:
         """Gradients to add to those of the alphas, each [E, O]."""
@@ -121,10 +132,14 @@ class Regulariser(Part):
 
 
 class Hypergradient(Part):
-    """Estimates dL_val/dalpha of a bilevel problem at its present weights, which it leaves untouched."""
+    """Estimates dL_val/dalpha of a bilevel problem at its present weights, which it leaves untouched.
+
+    `single_level` says that there is one loss: alphas and weights learn from one backward on the training batch.
+    """
 
     uses_training_batch: bool = False
     learns: ClassVar[bool] = True  # false: the alphas take no step
+    single_level: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, problem: Problem) -> Estimate:
@@ -145,6 +160,9 @@ class AlphaOptimiser(Part):
     @abstractmethod
     def make(self, alphas: Sequence[nn.Parameter], config: AlphaConfig) -> torch.optim.Optimizer:
         """The optimiser of the alphas, each [E, O], and of the parameters of parts that learn with them."""
+
+    def before_step(self, alphas: Sequence[Tensor]) -> None:
+        """Called before its step, which has not yet changed the alphas, each [E, O]. Nothing by default."""
 
     def after_step(self, alphas: Sequence[Tensor]) -> None:
         """What follows its step, in place on the alphas, each [E, O]: clip, project, rescale. Nothing by default."""

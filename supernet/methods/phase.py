@@ -2,6 +2,7 @@
 
 warm-up               Phase(15, learns={"weights"}), then Phase(35)
 a deeper network      Phase(25, network={"layers": 11}, keep=5, starts_from="fresh")
+of wider operations   Phase(25, network={"partial": 4}, keep=4, starts_from="widen")
 a child of a split    Phase(10, masks={"normal": ...}, starts_from="parent")
 a final selection     Phase(81, learns={"weights", "alphas", "selection"}, settings={"weights.lr": 0.0025})
 """
@@ -14,10 +15,11 @@ from typing import Any, Literal, TypeAlias, get_args
 from ..errors import SupernetError, unknown
 from ..network.mixture import HostMask
 
-__all__ = ["LEARNERS", "Phase", "phase_from"]
+__all__ = ["BOTH", "LEARNERS", "Phase", "phase_from"]
 
-StartsFrom: TypeAlias = Literal["fresh", "inherit", "parent"]
+StartsFrom: TypeAlias = Literal["fresh", "inherit", "widen", "parent"]
 LEARNERS = ("weights", "alphas", "selection")
+BOTH = frozenset({"weights", "alphas"})
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,16 @@ class Phase:
     `learns` names what learns: "weights", "alphas", and "selection" for the rounds of the method's selector.
     `settings` are those of the optimisers that differ from the configuration's; with any, they begin anew, and the rate
     is annealed over the phase.
-    `starts_from`: "inherit" goes on, with the same objects where the network stays the same; "fresh" draws weights and
-    alphas anew; "parent" starts from the state at the moment when the search branched.
+    `starts_from`: "inherit" goes on, with the same objects where the network stays the same; "widen" goes on in a wider
+    network, whose new channels are copies of random ones, momenta among them; "fresh" draws weights and alphas anew;
+    "parent" starts from the state at the moment when the search branched.
     """
 
     epochs: int
     network: Mapping[str, object] = field(default_factory=dict)
     keep: int | None = None
     masks: Mapping[str, HostMask] = field(default_factory=dict)
-    learns: frozenset[str] = frozenset({"weights", "alphas"})
+    learns: frozenset[str] = BOTH
     starts_from: StartsFrom = "inherit"
     settings: Mapping[str, float] = field(default_factory=dict)
 
@@ -55,12 +58,12 @@ class Phase:
     @property
     def remakes(self) -> bool:
         """Whether the network is made anew for this phase."""
-        return bool(self.network) or self.anneals_anew
+        return bool(self.network) or self.starts_from == "widen" or self.anneals_anew
 
     @property
     def anneals_anew(self) -> bool:
         """Whether the rate of the weights begins anew, in place of going on along the cosine of the phases before."""
-        return self.starts_from != "inherit" or bool(self.settings)
+        return self.starts_from not in ("inherit", "widen") or bool(self.settings)
 
     def plain(self) -> dict[str, object]:
         """As plain values, for a checkpoint; `phase_from` reads them."""

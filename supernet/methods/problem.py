@@ -11,7 +11,7 @@ step or with another, and `leaves` for gradients by the mixing weights of each s
 # E edges, O operations, B batch
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ..network.freezing import frozen
 from ..network.mixture import Mixture
 
-__all__ = ["BatchName", "Estimate", "Problem", "gradient"]
+__all__ = ["BatchName", "Estimate", "Problem", "cut_off", "gradient", "moved"]
 
 BatchName = Literal["train", "val"]
 
@@ -32,8 +32,9 @@ class Problem:
 
     `run(batch, mixture)` gives (logits, targets) of this step's training or validation batch, `criterion` their loss.
     `mixture()` is what this half of the step runs, the same at every call. `momentum_buffers` has one entry a weight,
-    None before its first step, when SGD's buffer is still empty. `value` is the loss, a scalar, that has just been
-    differentiated, where regularisers of the weights see the problem.
+    None before its first step, when SGD's buffer is still empty. Where regularisers of the weights see the problem,
+    `value` is the loss, a scalar, that has just been differentiated, and `slopes` its gradient by p [E, O] of each
+    site, for those that ask for it.
     """
 
     weights: Sequence[Tensor]
@@ -47,6 +48,7 @@ class Problem:
     reduce: Callable[[Sequence[Tensor]], None] | None = None  # averages over processes, in place
     mixture: Callable[[], Mixture] | None = None
     value: Tensor | None = None
+    slopes: Sequence[Tensor] | None = None
 
     def forward(self, batch: BatchName, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
         """(logits [B, ...], targets [B, ...]) of a batch, under `mixture` in place of this half's own."""
@@ -60,8 +62,7 @@ class Problem:
         """The mixture of this half, with p [E, O] of each site cut off from the alphas and ready for a gradient."""
         if self.mixture is None:
             raise ValueError("this problem was made without a network, and so without a mixture")
-        mixture = self.mixture()
-        return mixture._replace(p=tuple(p.detach().requires_grad_() for p in mixture.p))
+        return cut_off(self.mixture())
 
     def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """`gradient`, averaged like `loss`, a scalar, over the processes that share a batch: all estimate the same.
@@ -95,17 +96,9 @@ class Problem:
             both = self.gradient(loss, [*self.alphas, *self.weights])
         return both[: len(self.alphas)], both[len(self.alphas) :], loss.detach()
 
-    @contextmanager
-    def at(self, weights: Sequence[Tensor]) -> Iterator[None]:
+    def at(self, weights: Sequence[Tensor]) -> AbstractContextManager[None]:
         """Inside, the network has these weights, in the shapes of its own; afterwards its own again, to the bit."""
-        with torch.no_grad():
-            own = [torch.empty_like(w) for w in self.weights]
-            _assign(own, self.weights)
-            _assign(self.weights, weights)
-        try:
-            yield
-        finally:
-            _assign(self.weights, own)
+        return moved(self.weights, weights)
 
 
 @dataclass(frozen=True)
@@ -133,6 +126,24 @@ def gradient(loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = Fa
         return [torch.zeros_like(p) for p in parameters]
     gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True, create_graph=create_graph)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+
+
+def cut_off(mixture: Mixture) -> Mixture:
+    """`mixture` with p [E, O] of each site cut off from what it was made of, and ready for a gradient."""
+    return mixture._replace(p=tuple(p.detach().requires_grad_() for p in mixture.p))
+
+
+@contextmanager
+def moved(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the parameters have these values, each of the same shape; afterwards their own again, to the bit."""
+    with torch.no_grad():
+        own = [torch.empty_like(w) for w in parameters]
+        _assign(own, parameters)
+        _assign(parameters, values)
+    try:
+        yield
+    finally:
+        _assign(parameters, own)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from ..errors import SupernetError
 from ..space.genotype import Genotype
 from ..space.space import Space
 from .connector import EdgeConnector, Observer, name_of
-from .executor import Executor
+from .executor import Auto, Executor
 from .mixture import Mixture
 
 __all__ = ["Body"]
@@ -30,6 +30,16 @@ class Body(nn.Module, ABC):
     def executor(self) -> Executor | None:
         """What runs the mixed cells; `use` and `executing` change it."""
         return None
+
+    @property
+    def automatic(self) -> Auto | None:
+        """What decides for this body where executor=auto was asked for; None where nothing is left to decide."""
+        return self.executor if isinstance(self.executor, Auto) else None
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """What looks at the mixed edges at present."""
+        return ()
 
     @abstractmethod
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:

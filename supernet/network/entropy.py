@@ -19,7 +19,8 @@ __all__ = ["entropies", "mean_entropy"]
 def entropies(space: Space, mixing: Mapping[str, Tensor]) -> tuple[float, dict[str, float]]:
     """(H of the whole, mean entropy of a row of each table) for mixing weights [E, O] by table."""
     open_ = reach(space, mixing)
-    rows_E = {table.name: torch.special.entr(mixing[table.name]).sum(-1) for table in space.tables}
+    # Of their sizes: some methods have weights of either sign.
+    rows_E = {table.name: torch.special.entr(mixing[table.name].abs()).sum(-1) for table in space.tables}
     whole = sum(float(open_[name] * each_E.sum()) for name, each_E in rows_E.items())
     return whole, {name: float(each_E.mean()) for name, each_E in rows_E.items()}
 

@@ -8,8 +8,8 @@ Alphas are parameters and so part of the state dict, one table [E, O] a name.
 # B batch, E edges, O operations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import torch
@@ -71,6 +71,7 @@ class Supernet(nn.Module):
         self.relaxation = softmax
         self._connectors: tuple[EdgeConnector, ...] = ()
         self._activated: dict[str, tuple[Tensor, HostMask]] | None = None
+        self._attached: dict[tuple[str, int, int], nn.Parameter] = {}
         if self.channels_last:
             to_channels_last(self)
 
@@ -102,9 +103,19 @@ class Supernet(nn.Module):
     def parameters_of(self, site: int, row: int, column: int) -> list[nn.Parameter]:
         """The weights, of any shapes, of one operation on one edge of one cell, or of one option; there may be none.
 
-        `site` counts in `sites`. Raises SupernetError where nothing stands there.
+        `site` counts in `sites`. What a part of a method has attached is among them. Raises SupernetError where nothing
+        stands there.
         """
-        return self.body.parameters_of(site, row, column)
+        own = self.body.parameters_of(site, row, column)
+        attached = self._attached.get((self.sites[site], row, column))
+        return own if attached is None else [*own, attached]
+
+    def attach(self, table: str, row: int, column: int, weight: nn.Parameter) -> None:
+        """Counts `weight`, of any shape, among the weights of an option, at every site of its table.
+
+        It lives and learns in the part of a method that has made it.
+        """
+        self._attached[table, row, column] = weight
 
     def mixing(self) -> dict[str, Tensor]:
         """The p [E, O] of each table: of the activated genotype, else of the alphas; 0 for what a row lacks.
@@ -184,6 +195,17 @@ class Supernet(nn.Module):
     def observe(self, observers: Sequence[Observer]) -> None:
         """Attach observers of mixed edges in place of the present ones; () removes them. Raises as `connect` does."""
         self.body.observe(observers)
+
+    @contextmanager
+    def observing(self, observer: Observer) -> Iterator[None]:
+        """Inside, `observer` looks on as well, by the executor `torch`; afterwards all is as before."""
+        before = self.body.observers
+        with self.executing("torch"):
+            self.observe((*before, observer))
+            try:
+                yield
+            finally:
+                self.observe(before)
 
     def use(self, executor: str) -> None:
         """Run by `executor` from now on; raises SupernetError where it is unknown or cannot serve."""

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..network.margins import Margin
 from ..runs.log import read_metrics
 from ..space import Genotype, Space
 from .drawings import draw_space
@@ -25,8 +26,18 @@ def epochs_of(folder: Path | None, history: Rows) -> Rows:
     return [row for row in read_metrics(path, time=False) if any(name.startswith("epoch/") for name in row)]
 
 
-def result_html(title: str, space: Space | None, genotype: Genotype, metrics: Mapping[str, object], rows: Rows) -> str:
-    """HTML with the drawings as SVG, the final metrics, and a table of the epochs; no script, no address."""
+def result_html(
+    title: str,
+    space: Space | None,
+    genotype: Genotype,
+    metrics: Mapping[str, object],
+    rows: Rows,
+    decisions: Sequence[Margin] = (),
+) -> str:
+    """HTML with the drawings as SVG, the final metrics, and a table of the epochs; no script, no address.
+
+    `decisions` of a search are a table of their own, each with its margin.
+    """
     drawings = draw_space(space, genotype) if space is not None else {}
     pictures = []
     for figure in drawings.values():
@@ -34,7 +45,8 @@ def result_html(title: str, space: Space | None, genotype: Genotype, metrics: Ma
         figure.savefig(text, format="svg")
         pictures.append(text.getvalue()[text.getvalue().index("<svg") :])
     final = _table([{"": title, **_shown(metrics)}])
-    return "\n".join([final, *pictures, _table([_numbered(row) for row in rows[-MOST_ROWS:]])])
+    epochs = [_numbered(row) for row in rows[-MOST_ROWS:]]
+    return "\n".join([final, *pictures, _table([_decision(margin) for margin in decisions]), _table(epochs)])
 
 
 def result_text(kind: str, genotype: Genotype, metrics: Mapping[str, object], done: bool, folder: Path | None) -> str:
@@ -47,6 +59,11 @@ def result_text(kind: str, genotype: Genotype, metrics: Mapping[str, object], do
 
 def _shown(metrics: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in metrics.items() if name.startswith(SHOWN)}
+
+
+def _decision(margin: Margin) -> dict[str, object]:
+    strongest, next_one = f"{margin.first} {margin.p_first:.4f}", f"{margin.second} {margin.p_second:.4f}"
+    return {"decision": f"{margin.table} {margin.row}", "first": strongest, "second": next_one, "margin": margin.lead}
 
 
 def _numbered(row: Mapping[str, object]) -> dict[str, object]:

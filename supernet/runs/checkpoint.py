@@ -43,10 +43,12 @@ class Checkpoints:
         keep: int = 2,
         *,
         config: str | None = None,
+        data: str | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         """`config` is the hash of the run's configuration: it is noted down, and a checkpoint with another is refused.
 
+        `data` is the digest of its data, for which the same holds: of one configuration there may be runs on several.
         `at` is called with each of POINTS as a save reaches it, from whichever thread writes. Raises SupernetError
         where the folder is a link or has one in it: nothing is read, written or removed elsewhere.
         """
@@ -55,7 +57,7 @@ class Checkpoints:
             raise SupernetError(f"keep={keep} must be 2 or more: one may turn out damaged")
         self.folder = Path(folder)
         self.keep = keep
-        self.config = config
+        self.config, self.data = config, data
         self._at = at
         self._writer = Writer()
         self._unsaved: tuple[int, OSError] | None = None  # the step that the disk had no room for
@@ -179,6 +181,11 @@ class Checkpoints:
         sealed = manifest.verify(path)
         if None not in (self.config, sealed["config"]) and self.config != sealed["config"]:
             raise SupernetError(f"{path} is of the configuration {sealed['config']}, this run has {self.config}")
+        if None not in (self.data, noted := sealed.get("data")) and self.data != noted:
+            raise SupernetError(
+                f"{path} is of a run on other data (their record is {noted}, that of this run is {self.data}): another "
+                "run of these settings has written it; put its own checkpoints back, or run.fresh=true starts anew"
+            )
         try:
             _check_unpacked(path / STATE)
             state = torch.load(path / STATE, map_location="cpu", weights_only=True)
@@ -241,7 +248,9 @@ class Checkpoints:
                 os.posix_fadvise(raw.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self._at("after fsync")
         versions = {"supernet": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-        facts = {"step": step, "best": best, "config": self.config, "versions": versions}
+        facts: dict[str, object] = {"step": step, "best": best, "config": self.config, "versions": versions}
+        if self.data is not None:
+            facts["data"] = self.data
         digest = manifest.seal(aside, {STATE: (file.size, file.sha256)}, **facts)
         files.sync_folder(aside)
         return digest

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from ..errors import SupernetError
 from ..files import MOST_RECORD, open_plain, read_bytes
@@ -23,7 +23,7 @@ __all__ = ["FILE", "SCHEMA", "Damaged", "folder_name", "parse_name", "read", "se
 FILE = "manifest.json"
 SCHEMA = 2  # 1 had sizes only, and no digest in the folder's name
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-SHAPE: Shape = {"step": int, "best": bool, "config": (str, NoneType), "versions": dict, "files": dict}
+SHAPE: Shape = {"step": int, "best": bool, "config": (str, NoneType), "data?": str, "versions": dict, "files": dict}
 _NAME = re.compile(r"step-(\d{8,})(?:-([0-9a-f]{8}))?")
 
 
@@ -41,6 +41,7 @@ class Manifest(TypedDict):
     step: int
     best: bool
     config: str | None
+    data: NotRequired[str]  # the digest of what the run has noted of its data
     versions: dict[str, str]
     files: dict[str, Entry]
 

@@ -1,5 +1,7 @@
 """Whether data are those that a run began with: noted down at its beginning, compared whenever it is found again."""
 
+import hashlib
+import json
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +17,9 @@ from .folder import RunFolder
 if TYPE_CHECKING:
     from ..data.splits import Splits
 
-__all__ = ["FILE", "compare_finished", "compare_or_note", "refuse_other_reading", "tell_finished"]
+__all__ = [
+    "FILE", "compare_finished", "compare_or_note", "noted_digest", "refuse_other_reading", "tell_finished",
+]  # fmt: skip
 
 FILE = "data_digest.json"  # in the run folder
 UNREAD = {"search": ("test",)}  # splits that a stage never reads
@@ -45,6 +49,14 @@ def compare_finished(run: RunFolder, data: DataConfig, stage: str, seed: int) ->
     except SupernetError as error:
         raise SupernetError(f"{error}; what an earlier run gave is in {run.result_path}") from None
     _compare(run, data, stage, record)
+
+
+def noted_digest(run: RunFolder) -> str | None:
+    """16 hex digits of what a run has noted of its data, which its checkpoints carry too; None of one from before."""
+    if not (run.path / FILE).is_file():
+        return None
+    text = json.dumps(run.record(FILE), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def tell_finished(run: RunFolder) -> None:

@@ -27,6 +27,7 @@ from .checkpoint import Checkpoints
 from .folder import RunFolder
 from .log import RunLog
 from .progress import Progress
+from .same_data import noted_digest
 from .shapes import as_written
 from .signals import StopSignals
 from .state import State, rng_state, set_rng_state
@@ -107,7 +108,10 @@ class Session:
         self.log: RunLog | None = None  # from `resume` on, in the main process of a run in a folder
         self._save_every = checkpoint.every_steps
         self._began_texts = False
-        self._checkpoints = Checkpoints(run.checkpoints, checkpoint.keep, config=run.hash) if run is not None else None
+        self._checkpoints: Checkpoints | None = None
+        if run is not None:
+            data = noted_digest(run)
+            self._checkpoints = Checkpoints(run.checkpoints, checkpoint.keep, config=run.hash, data=data)
         self._best: State | None = None  # in memory, where there is no folder to keep it
         self._signals = StopSignals()
         self._seconds = 0.0  # of the loop up to `_since`, over all resumptions

@@ -1,6 +1,6 @@
 """The best architecture in the neighbourhood of a dead one, whose output its input does not reach."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import log
 
 from .genotype import Genotype
@@ -13,19 +13,23 @@ WIDTH = 64  # the strongest dead points from which the search for a live one goe
 LEAST = 1e-30  # strengths below count as this one: of 0 there is no logarithm
 
 
-def live_neighbour(space: Space, genotype: Genotype, strengths: Strengths) -> Genotype | None:
+def live_neighbour(
+    space: Space, genotype: Genotype, strengths: Strengths, dead: Callable[[Genotype], str] | None = None
+) -> Genotype | None:
     """The strongest live point within few changes of `genotype`, by the fewest changes; None where there is none.
 
-    `strengths` is [E][O] a table. A live genotype is its own. Of equals the first in the order of the space.
+    `strengths` is [E][O] a table. A live genotype is its own. Of equals the first in the order of the space. `dead`
+    says why a point is dead, "" where it is not; None: as the space itself knows it.
     """
-    if not space.dead(genotype):
+    dead = dead or space.dead
+    if not dead(genotype):
         return genotype
     front, seen = [genotype], {genotype}
     for _ in range(MOST_CHANGES):
         near = [point for place in front for point in space.neighbours(place)]
         fresh = list(dict.fromkeys(point for point in near if point not in seen))
         seen |= set(fresh)
-        if live := [point for point in fresh if not space.dead(point)]:
+        if live := [point for point in fresh if not dead(point)]:
             return _strongest(space, live, strengths)[0]
         front = _strongest(space, fresh, strengths)[:WIDTH]
     return None

@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 
 from ..config import DataConfig
 from ..errors import SupernetError
-from ..presets import preset, preset_names
+from ..presets import merged, preset, preset_names
 
-__all__ = ["data_words", "override", "word"]
+__all__ = ["data_settings", "data_words", "override", "word"]
 
 # Not of the data, but of how one training reads, augments and cuts them. To mirror pictures or not is of the data.
 OF_ONE_TRAINING = ("download", "workers", "resident", "limit", "pad", "cutout")
@@ -50,6 +50,16 @@ def data_words(data: Mapping[str, object]) -> list[str]:
         elif value != usual_arguments[key]:
             words.append(word(f"data.kwargs.{key}", value))
     return words
+
+
+def data_settings(data: Mapping[str, object]) -> dict[str, object]:
+    """The settings below `data` of a run, for another training on them; {} for data that no settings can name."""
+    name = str(data.get("name"))
+    if "/" not in name and name not in preset_names("data"):
+        return {}
+    keys = [field.name for field in fields(DataConfig) if field.name not in OF_ONE_TRAINING]
+    of_data = {key: data[key] for key in keys if key in data}
+    return merged(_preset(_option(data)), of_data)
 
 
 def _option(data: Mapping[str, object]) -> str:

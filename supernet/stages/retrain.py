@@ -36,7 +36,7 @@ def label(config: RetrainConfig) -> Label:
 
 def overrides(words: Sequence[str]) -> list[str]:
     """A genotype whose run keeps the file of a network needs no settings of another one: without `network`."""
-    from .inherited import referred
+    from .inherited.words import referred
     from .overrides import with_unlisted, without_group
 
     references = referred(words)
@@ -56,7 +56,7 @@ def _brings_network(reference: str) -> bool:
 
 def inherited(words: Sequence[str]) -> list[str]:
     """The data, the size and the recipe of the run that the genotype is of."""
-    from .inherited import inherited_words
+    from .inherited.words import inherited_words
 
     return inherited_words(words)
 

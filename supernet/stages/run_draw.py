@@ -69,11 +69,12 @@ def run_strengths(space: Space, run: str | os.PathLike[str]) -> Mapping[str, Seq
     from ..runs.checkpoint import Checkpoints
     from ..runs.folder import RunFolder
     from ..runs.manifest import Damaged
+    from ..runs.same_data import noted_digest
     from ..runs.shapes import as_written
     from ..train.strengths import strengths_of
 
     folder = RunFolder(run)
-    checkpoints = Checkpoints(folder.checkpoints, config=folder.config.get("hash"))
+    checkpoints = Checkpoints(folder.checkpoints, config=folder.config.get("hash"), data=noted_digest(folder))
     for step in reversed(checkpoints.steps):
         try:
             state = checkpoints.load(step).get("program", {})

@@ -7,7 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..config import RetrainConfig
 from ..data.loader import Batch, EvalLoader
@@ -25,6 +26,7 @@ from ..space import Genotype, Space
 from ..space.lookup import find_genotype, find_space
 from ..tasks.regression import Regression
 from ..tasks.task import Task, name_of
+from ..train.dead import dead_network, samples_of
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
 from .labels import label_of_retraining
@@ -87,7 +89,7 @@ def run_retrain(
     if in_folder:
         config = as_begun(config, "retrain", label.text, prefix=label.prefix)
     space = space or find_space(reference, genotype, config.allow)
-    _refuse_dead(space, genotype, config)
+    _refuse_dead(space.dead(genotype), genotype, config)
     if ranks.main:
         _warn_of_other_data(config)
     splits, same_data = data_of(config, "retrain", splits, ranks)
@@ -96,6 +98,8 @@ def run_retrain(
         finished = run is not None and run.finished
         seed_everything(config.seed)
         net, arguments = discrete_network(config, space, genotype, splits.info, task)
+        if (run is None or run.new) and not config.allow_dead:
+            _refuse_dead(dead_network(space, net, lambda: _samples(splits, task, config)), genotype, config)
         program = RetrainProgram(config, net, splits, task, ranks.device(pick(config.device)), ranks)
         loop = loop_of(program, config, run, ranks)
         outcome = loop.run(until)
@@ -119,9 +123,13 @@ def run_retrain(
         return Retrained(*trained, outcome.seconds, outcome.done, path, space, outcome.history)
 
 
-def _refuse_dead(space: Space, genotype: Genotype, config: RetrainConfig) -> None:
+def _samples(splits: Splits, task: Task, config: RetrainConfig) -> Tensor | None:
+    return samples_of(splits.for_retrain(config.val_fraction)[0], task, torch.device("cpu"))
+
+
+def _refuse_dead(why: str, genotype: Genotype, config: RetrainConfig) -> None:
     """Raises SupernetError for a network whose output its input does not reach, without the user's consent."""
-    if (why := space.dead(genotype)) and not config.allow_dead:
+    if why and not config.allow_dead:
         raise SupernetError(
             f"genotype {genotype.hash}: {why}, so that it can learn nothing; allow_dead=true retrains it all the same, "
             "and a search with dead_cells=neighbour takes a live one near it"

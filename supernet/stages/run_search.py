@@ -12,7 +12,7 @@ from ..data.splits import Splits
 from ..methods import Method
 from ..network import Supernet, make_executor
 from ..network.executor.fused import Fused
-from ..network.margins import UNDECIDED, decided
+from ..network.margins import UNDECIDED, decided, margins
 from ..report.notebook import epochs_of, result_html, result_text
 from ..report.tensorboard import show_supernet
 from ..runs.folder import as_begun, is_begun
@@ -24,6 +24,7 @@ from ..space import Genotype, Space
 from ..space.genotype import JSON
 from ..tasks.task import Task
 from ..train.compatibility import refuse_idle_cells
+from ..train.course import Course
 from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
@@ -31,7 +32,7 @@ from .labels import label_of_search
 from .running import data_of, loop_of, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
 
-__all__ = ["Searched", "run_search"]
+__all__ = ["Searched", "check_parts", "run_search"]
 
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,11 @@ class Searched:
         return result_text("Searched", self.genotype, self.metrics, self.done, self.folder)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the cells and the epochs."""
+        """What a notebook shows: the cells, each decision with its margin, and the epochs."""
         rows = epochs_of(self.folder, self.history)
-        return result_html("search", self.net.space, self.genotype, self.metrics, rows)
+        space = self.net.space
+        decisions = margins(space, self.net.strengths(), self.net.masks())
+        return result_html("search", space, self.genotype, self.metrics, rows, decisions)
 
 
 @as_configured
@@ -79,9 +82,9 @@ def run_search(
     if in_folder:
         config = as_begun(config, "search", label.text, prefix=label.prefix)
     space = space or configured(config.space)
-    cautions = _check_parts(config, space)
+    cautions = check_parts(config, space)
     if not (in_folder and is_begun(config, "search", label.text, prefix=label.prefix)):
-        refuse_idle_cells(space, config.network)
+        refuse_idle_cells(space, config.network, Course(planned(config, Method(config.method))))
     splits, same_data = data_of(config, "search", splits, ranks)
     task = task or task_of(splits, config.task)
     with run_folder(config, "search", label, in_folder, ranks, same_data) as run:
@@ -97,18 +100,10 @@ def run_search(
             genotype = Genotype.load(run.genotype_path)
         elif run is not None and outcome.done and ranks.main:
             genotype.save(run.genotype_path)
+            about = {"genotype": genotype.hash, "metrics": outcome.last, "best": outcome.best, "selects": task.selects}
+            decisions = {"closest": program.closest(), "margins": program.margins()}
             notes = _notes(program, config, genotype)
-            run.finish(
-                {
-                    "genotype": genotype.hash,
-                    "metrics": outcome.last,
-                    "best": outcome.best,
-                    "selects": task.selects,
-                    "seconds": outcome.seconds,
-                    "closest": program.closest(),
-                    "note": notes,
-                }
-            )
+            run.finish({**about, "seconds": outcome.seconds, **decisions, "note": notes})
         ranks.barrier()  # what the main rank has written is there for all of them
         return Searched(
             genotype,
@@ -131,7 +126,7 @@ def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> 
     share = decided(program.space, program.net.strengths(), program.net.masks())
     unsure = share < UNDECIDED and program.phases.method.alphas_move
     notes = [undecided(share, config.epochs, config.alphas.lr)] if unsure else []
-    if why := program.space.dead(genotype):
+    if why := program.dead(genotype):
         offer = (
             "no live one is near it" if config.dead_cells == "neighbour" else "dead_cells=neighbour takes a live one"
         )
@@ -140,7 +135,7 @@ def _notes(program: SearchProgram, config: SearchConfig, genotype: Genotype) -> 
     return notes
 
 
-def _check_parts(config: SearchConfig, space: Space) -> list[str]:
+def check_parts(config: SearchConfig, space: Space) -> list[str]:
     """Unknown names, and parts that do not go together, are refused before a run folder is made.
 
     Gives what a user should read about parts that may surprise.

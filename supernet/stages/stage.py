@@ -6,11 +6,12 @@ inside functions only: the help and most mistakes are answered before it is load
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar, cast
 
 from ..errors import SupernetError, short
 from ..files import slug
-from ..runs.meanings import explained
+from ..runs.meanings import explained, margin_rows
+from ..runs.shapes import as_written
 from ..tasks.compare import finite
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from ..runs.folder import RunFolder
     from ..runs.identity import RunSettings
 
-__all__ = ["AnyStage", "Label", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
+__all__ = ["AnyStage", "Label", "Read", "Stage", "Words", "folder_prefix", "run_rows", "run_score"]
+
+Read: TypeAlias = Callable[[str, Sequence[str]], tuple[object, ...]]  # (stage, words) -> settings, one for each run
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -42,11 +45,16 @@ class Words(NamedTuple):
     """
 
     given: tuple[str, ...]
-    settings: Callable[[str, Sequence[str]], tuple[object, ...]]
+    settings: Read
 
 
 def nothing_to_check(config: object) -> None:
     """All mistakes in the settings are found when they are made, or later with torch."""
+
+
+def runs_with(config: object) -> NoReturn:
+    """Stands for `run` where the record has `run_with`."""
+    raise TypeError("this stage runs other stages: call run_with")
 
 
 def as_given(overrides: Sequence[str]) -> list[str]:
@@ -72,7 +80,9 @@ class Stage(Generic[C, R]):
     name: str
     help: str  # what it does, in a few words
     example: str  # a whole command
-    run: Callable[[C], R]
+    run: Callable[[C], R] = runs_with
+    # In place of `run`, for a stage that runs others: it reads words as their settings, as the command line does.
+    run_with: Callable[[C, Read], R] | None = None
     config: type[C] | None = None
     # What can be known to be wrong without torch; raises SupernetError.
     check: Callable[[C], None] = nothing_to_check
@@ -128,7 +138,9 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
     if "parameters" in result:
         rows["parameters"] = f"{result['parameters']:,}"
     rows["seconds"] = f"{result['seconds']:.1f}"
-    rows |= {word: "; ".join(result[word]) for word in ("closest", "note") if result.get(word)}
+    with as_written(run.result_path, "what a search says of its decisions"):
+        rows |= margin_rows(result.get("margins", ()))
+        rows |= {word: "; ".join(result[word]) for word in ("closest", "note") if result.get(word)}
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
     return rows
 

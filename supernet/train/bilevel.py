@@ -3,13 +3,15 @@
     1  alpha  <-  Adam(alpha, hypergradient of L_val)         no weight gradient unless the estimate needs it
     2  w      <-  SGD(w, clip(grad_w L_train(w, alpha)))      no alpha gradient
 
-A method's parts enter at fixed places of the two halves; `method.order` may turn them round. Running statistics of
+A method's parts enter at fixed places of the two halves; `method.order` may turn them round. With a hypergradient of
+one level both learn from one backward on the weights' batch. Running statistics of
 batch norm follow the weights' half only. Between `prepare` and its return a step takes nothing from the host and
 changes its state in place, so that `captured.py` can run it as one CUDA graph.
 """
 # E edges, O operations, B batch
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from math import cos, pi
 
@@ -22,7 +24,7 @@ from ..errors import SupernetError
 from ..methods import Clock, Method, Problem
 from ..methods.noise import Half
 from ..methods.optimizers import load_into, set_lr, sgd
-from ..methods.problem import BatchName
+from ..methods.problem import BatchName, cut_off
 from ..network import Supernet
 from ..network.freezing import batch_norms, frozen, frozen_statistics
 from ..network.mixture import Mixture
@@ -113,6 +115,8 @@ class BilevelStep:
     def run(self, train: Batch, val: Batch | None) -> dict[str, Mapping[str, Tensor]]:
         """The step itself, after `prepare`; the sums are scalars."""
         self.guard.begin()
+        if self.method.hypergradient.single_level:
+            return {"train": self._single_step(train, alphas_learn=val is not None)}
         sums: dict[str, Mapping[str, Tensor]] = {}
         if self.method.config.order == "weight_first":
             sums["train"] = self._weight_step(train)
@@ -131,16 +135,21 @@ class BilevelStep:
         half of the training batch.
         """
         measured: BatchName = "val" if half == "alphas" else "train"
-        repeatable = half == "alphas" and self.method.hypergradient.uses_training_batch
-        again = self._repeated() if repeatable else None
+        repeats = self.method.repeats(half)
+        again = None if repeats is None else self._repeated()
+        # In one level the one pass is drawn as the alphas need it.
+        draws: Half = "alphas" if self.method.hypergradient.single_level else half
+
+        def drawn() -> Mixture:
+            return self.method.mixture(self.net, draws)
 
         def run(name: BatchName, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
             batch = train if name == "train" else val
             if batch is None:
                 raise ValueError("the weights' half of a step has no validation batch")
-            if name == "train" and again is not None:
+            if name == repeats and again is not None:
                 again()
-            outputs, targets = self._outputs(batch, self.method.mixture(self.net, half) if mixture is None else mixture)
+            outputs, targets = self._outputs(batch, drawn() if mixture is None else mixture)
             if name == measured and sums is not None and not sums:
                 sums.update(self.task.sums(outputs.detach(), targets))
             return outputs, targets
@@ -155,14 +164,19 @@ class BilevelStep:
             weight_decay=self.weight_config.weight_decay,
             momentum_buffers=[self.weight_optimizer.state[w].get("momentum_buffer") for w in self.weights],
             reduce=self.ranks.mean if self.ranks.world > 1 else None,
-            mixture=lambda: self.method.mixture(self.net, half),
+            mixture=drawn,
         )
 
     def _alpha_step(self, train: Batch, val: Batch) -> Mapping[str, Tensor]:
-        loss, gradients, sums = self.alpha_gradients(train, val)
+        return self._move_alphas(*self.alpha_gradients(train, val))
+
+    def _move_alphas(
+        self, loss: Tensor, gradients: Sequence[Tensor], sums: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             # In the alphas' type and memory layout: the fused optimiser takes no other.
             alpha.grad = torch.empty_like(alpha).copy_(gradient)
+        self.method.alpha_optimiser.before_step(self.alphas)
         sums = self.guard.update("alphas", self.alpha_optimizer, loss, self.guard.norm(gradients), sums)
         self.alpha_optimizer.zero_grad(set_to_none=True)
         self.method.alpha_optimiser.after_step(self.alphas)
@@ -171,17 +185,32 @@ class BilevelStep:
     def alpha_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, list[Tensor], Mapping[str, Tensor]]:
         """The validation loss, the gradients [E, O] that the alphas' optimiser takes, and the sums over `val`."""
         sums: dict[str, Tensor] = {}
-        problem = self.problem("alphas", train, val, sums)
+        problem = self.problem("weights" if self.method.hypergradient.single_level else "alphas", train, val, sums)
         with frozen_statistics(self.net, self._norms):
             estimate = self.method.hypergradient(problem)
-            gradients = estimate.total
-            for regulariser in self.method.regularisers:
-                more = regulariser.alphas(problem)
-                gradients = gradients if more is None else list(torch._foreach_add(gradients, list(more)))
+            gradients = self._regularised(replace(problem, value=estimate.val_loss), estimate.total)
         return estimate.val_loss, gradients, sums
 
+    def _regularised(self, problem: Problem, gradients: list[Tensor]) -> list[Tensor]:
+        """The gradients of the alphas, each [E, O], with those that regularisers add."""
+        for regulariser in self.method.regularisers:
+            more = regulariser.alphas(problem)
+            gradients = gradients if more is None else list(torch._foreach_add(gradients, list(more)))
+        return gradients
+
+    def _single_step(self, train: Batch, alphas_learn: bool) -> Mapping[str, Tensor]:
+        """Weights, and alphas where they learn, by one backward on one batch."""
+        problem, loss, sums = self._weight_half(train, alphas_learn)
+        if alphas_learn:
+            gradients = [torch.zeros_like(a) if a.grad is None else a.grad for a in self.alphas]
+            self.ranks.mean([*gradients, loss])
+            self._move_alphas(loss, self._regularised(replace(problem, value=loss), gradients), sums)
+        return self._move_weights(problem, loss, sums)
+
     def _weight_step(self, train: Batch) -> Mapping[str, Tensor]:
-        problem, loss, sums = self._weight_half(train)
+        return self._move_weights(*self._weight_half(train))
+
+    def _move_weights(self, problem: Problem, loss: Tensor, sums: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         loss = self.ranks.mean_gradients(self.weights, loss)
         for gradient_filter in self.method.filters:
             gradient_filter(problem)
@@ -199,19 +228,36 @@ class BilevelStep:
         _, loss, sums = self._weight_half(train)
         return loss, sums
 
-    def _weight_half(self, train: Batch) -> tuple[Problem, Tensor, Mapping[str, Tensor]]:
+    def _weight_half(self, train: Batch, alphas_learn: bool = False) -> tuple[Problem, Tensor, Mapping[str, Tensor]]:
+        """(problem, training loss, sums over the batch), all scalars; leaves gradients, `alphas_learn`: theirs too."""
         sums: dict[str, Tensor] = {}
         problem = self.problem("weights", train, sums=sums)
-        with frozen(self.alphas):
-            mixture = None if self.method.perturbation is None else self.method.perturbation(problem)
-            loss = problem.loss("train", mixture)
-            if loss.requires_grad:  # not where a draw leaves a network without weights
-                loss.backward()
-        if len(self.method.regularisers):
-            problem = replace(problem, value=loss.detach())
-        for regulariser in self.method.regularisers:
+        perturbation, regularisers = self.method.perturbation, self.method.regularisers
+        with nullcontext() if alphas_learn else frozen(self.alphas):
+            # Shown a problem without the sums, which are those of the pass that the weights learn from.
+            mixture = None if perturbation is None else perturbation(self.problem("weights", train))
+            leaves = None
+            if any(regulariser.needs_slopes for regulariser in regularisers):
+                mixture = leaves = cut_off(self.method.mixture(self.net, "weights") if mixture is None else mixture)
+            loss = _differentiated(problem.loss("train", mixture))
+            for number in range(1, self.method.passes):
+                loss = loss + _differentiated(problem.loss("train", self.method.mixture(self.net, "weights", number)))
+            if len(regularisers):
+                problem = replace(problem, value=loss, slopes=self._slopes(leaves))
+                if mixture is not None:
+                    problem = replace(problem, mixture=lambda: mixture)
+        for regulariser in regularisers:
             self._add(regulariser.weights(problem))
         return problem, loss, sums
+
+    def _slopes(self, leaves: Mixture | None) -> Sequence[Tensor] | None:
+        """The gradient by p [E, O] of each site that a backward has left in `leaves`, averaged over the ranks."""
+        if leaves is None:
+            return None
+        slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in leaves.p]
+        if self.ranks.world > 1:
+            self.ranks.mean(slopes)
+        return slopes
 
     @torch.no_grad()
     def _add(self, gradients: Sequence[Tensor] | None) -> None:
@@ -259,3 +305,10 @@ class BilevelStep:
         load_into(self.weight_optimizer, state["weight_optimizer"])
         load_into(self.alpha_optimizer, state["alpha_optimizer"])
         self.method.load(state["parts"])
+
+
+def _differentiated(loss: Tensor) -> Tensor:
+    """`loss`, a scalar, whose gradients are now in what learns."""
+    if loss.requires_grad:  # not where a draw leaves a network without weights
+        loss.backward()
+    return loss.detach()

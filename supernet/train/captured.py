@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..data.loader import Batch
 from ..errors import SupernetError, unknown
+from ..methods.noise import HALVES
 from ..runs.state import rng_state
 from ..runtime.cuda_graphs import CudaGraphs, Graph, Graphs
 from ..runtime.host_reads import HostReads
@@ -117,8 +118,8 @@ class CapturedStep:
             self._leave(reads.seen[0])
         elif host:
             self._leave("the network draws random numbers on the host")
-        elif device and self.step.method.hypergradient.uses_training_batch:
-            self._leave("second-order differences repeat the network's random draws, which a graph does not")
+        elif device and any(self.step.method.repeats(half) for half in HALVES):
+            self._leave("differences of passes repeat the network's random draws, which a graph does not")
 
     def _capture(self, form: "_Form", graphs: Graphs, train: Batch, val: Batch | None) -> bool:
         """Gives a form its graph; False where that failed, and then no step is captured any more."""

@@ -3,7 +3,7 @@
 import inspect
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..network import Supernet
 from ..space import Space
 from ..space.cells import CellSpace
 from ..tasks.task import Task, name_of
+from .course import Course
 
 __all__ = ["check_fits", "fit_arguments", "refuse_idle_cells"]
 
@@ -95,19 +96,31 @@ def fit_arguments(network: Callable[..., Any], given: Mapping[str, Any], info: I
     return {key: value for key, value in fitting.items() if key in takes} | dict(given)
 
 
-def refuse_idle_cells(space: Space, network: Mapping[str, Any]) -> None:
-    """Raises SupernetError where a network has no cell of some kind, whose alphas would never learn.
+def refuse_idle_cells(space: Space, network: Mapping[str, Any], course: Course, since: int = 0) -> None:
+    """Raises SupernetError where a phase that decides has no cell of some kind, whose alphas would never learn there.
 
-    Their noise would go into the genotype: with one or two layers of DARTS every cell is a reduction cell.
+    Their noise would go into the genotype: with one or two layers of DARTS every cell is a reduction cell. `network`
+    has the configuration's arguments. Networks that stand before phase `since` are running, and are let be.
     """
     if not isinstance(space, CellSpace):
         return
-    with torch.device("meta"):  # the network without its memory
-        sites = set(Supernet(space, executor="reference", **network).sites)
+    checked: list[object] = []
+    for number, phase in enumerate(course.phases):
+        arguments = {**network, **course.network_of(number)}
+        if phase.learns == {"weights"} or arguments in checked:
+            continue
+        if number >= since:
+            with torch.device("meta"):  # the network without its memory
+                sites = Supernet(space, executor="reference", **arguments).sites
+            _refuse_idle(space, sites, arguments, f"phase {number + 1}: " if arguments != network else "")
+        checked.append(arguments)
+
+
+def _refuse_idle(space: CellSpace, sites: Sequence[str], network: Mapping[str, object], where: str) -> None:
     cure = "network.layers=3 is the smallest with each kind" if "layers" in network else "take a deeper one"
     if idle := [kind for kind in space.kinds if kind not in sites]:
         layers = f"network.layers={network['layers']}" if "layers" in network else "this network"
         raise SupernetError(
-            f"{layers} has no {' and no '.join(idle)} cell of space {space.name!r}, so its alphas never learn and the "
-            f"genotype would hold noise; {cure}"
+            f"{where}{layers} has no {' and no '.join(idle)} cell of space {space.name!r}, so its alphas never "
+            f"learn and the genotype would hold noise; {cure}"
         )

@@ -50,13 +50,17 @@ class Course:
 
     @property
     def network(self) -> dict[str, object]:
-        """The arguments of the network that differ from the configuration's: those of this phase over those that it
-        goes on from. Children of a branch do not go on from each other."""
+        """The arguments of the present phase's network that differ from the configuration's."""
+        return self.network_of(self.number)
+
+    def network_of(self, number: int) -> dict[str, object]:
+        """The arguments of a phase's network that differ from the configuration's: its own over those that it goes on
+        from. Children of a branch do not go on from each other."""
         arguments: dict[str, object] = {}
-        for number, phase in enumerate(self.phases[: self.number + 1]):
+        for earlier, phase in enumerate(self.phases[: number + 1]):
             if phase.starts_from == "fresh":
                 arguments = {}
-            if phase.starts_from != "parent" or number == self.number:
+            if phase.starts_from != "parent" or earlier == number:
                 arguments |= phase.network
         return arguments
 

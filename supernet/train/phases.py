@@ -22,10 +22,10 @@ from ..data.sources import ImageInfo
 from ..errors import SupernetError
 from ..methods import Method, Phase
 from ..methods.look import Ended, Look
+from ..methods.parts import Selector
+from ..methods.phase import BOTH
 from ..methods.verdict import Done, Enter, FixEdge, Freeze, Mask, Rollback, Stop, Verdict
 from ..network import Supernet
-from ..network.cells.cell import MixedCell
-from ..network.executor.automatic import Auto, choose, mostly_separable
 from ..network.macro import macro_of
 from ..network.mixture import HostMask
 from ..runs.state import State
@@ -36,9 +36,11 @@ from ..tasks.compare import rank
 from ..tasks.task import Task
 from .bilevel import BilevelStep
 from .captured import CapturedStep
-from .compatibility import fit_arguments
+from .compatibility import fit_arguments, refuse_idle_cells
 from .course import Course
 from .inheritance import hand_on, strongest
+from .settled import SettledExecutor
+from .widening import widen
 
 __all__ = ["Phases", "planned"]
 
@@ -48,7 +50,9 @@ log = logging.getLogger(__name__)
 def planned(config: SearchConfig, method: Method) -> list[Phase]:
     """The phases that a configuration asks for; raises SupernetError where the alphas would never learn."""
     if method.schedule is not None:
-        return list(method.schedule.phases(config))
+        phases = list(method.schedule.phases(config))
+        _check_rounds(phases, method)
+        return phases
     warmup = config.method.warmup_epochs
     if warmup >= config.epochs:
         raise SupernetError(
@@ -56,6 +60,15 @@ def planned(config: SearchConfig, method: Method) -> list[Phase]:
         )
     rest = Phase(config.epochs - warmup)
     return [Phase(warmup, learns=frozenset({"weights"})), rest] if warmup else [rest]
+
+
+def _check_rounds(phases: Sequence[Phase], method: Method) -> None:
+    """Raises SupernetError where a phase is for the rounds of a selector that has none."""
+    if any("selection" in phase.learns for phase in phases) and type(method.selector).round is Selector.round:
+        raise SupernetError(
+            "method.schedule has a phase for the rounds of a selection, and method.selector chooses at once; take a "
+            "selector that has rounds, such as removal, best_path or rank_sum"
+        )
 
 
 class Phases:
@@ -79,7 +92,7 @@ class Phases:
     ) -> None:
         self.config, self.space, self.info, self.task, self.device = config, space, info, task, device
         self.ranks, self.course = ranks, course
-        self._executor: str | None = None  # what `auto` has taken, where it was asked
+        self._settled = SettledExecutor(device, torch.bfloat16 if config.amp == "bf16" else torch.float32, ranks)
         self._past: list[State] = []  # {"epoch": of the run, "state": of the step and the guard}
         self._parent: State | None = None  # of the step, when the search branched
         self._make()
@@ -94,6 +107,11 @@ class Phases:
         if not self.method.hypergradient.learns:
             return False
         return "alphas" in self.course.phase.learns and step % self.config.method.alpha_every == 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether neither weights nor alphas learn in the present phase: its epochs are for decisions alone."""
+        return self.course.phase.learns.isdisjoint(BOTH)
 
     @property
     def over(self) -> bool:
@@ -159,6 +177,7 @@ class Phases:
             self._roll_back(verdict, epoch)
         elif isinstance(verdict, Enter):
             course.phases[course.number + 1 :] = verdict.phases
+            refuse_idle_cells(self.space, self.config.network, course, since=course.number + 1)
             if any(phase.starts_from == "parent" for phase in verdict.phases):
                 self._parent = {
                     "step": copy.deepcopy(self.bilevel.state_dict()),
@@ -224,6 +243,9 @@ class Phases:
             if phase.starts_from == "inherit":
                 hand_on(before.state_dict(), self.bilevel)
                 self._mask(masks)
+            elif phase.starts_from == "widen":
+                widen(before.state_dict(), self.bilevel, derive(self.config.seed, "widen", course.number))
+                self._mask(masks)
             elif phase.starts_from == "parent" and self._parent is not None:
                 hand_on(self._parent["step"], self.bilevel)
                 self._mask(self._parent["masks"])
@@ -263,25 +285,8 @@ class Phases:
             phase=course.number,
             stage=course.stage,
         )
-        self._settle()
+        self._settled.settle(self.net)
         self.stepper = CapturedStep(self.bilevel, capture=config.capture)
-
-    def _settle(self) -> None:
-        """Decides what `executor=auto` is, before the first step; a run that is resumed keeps what it began with.
-
-        Networks without cells decide at each sum, by its size alone.
-        """
-        cells = [module for module in self.net.body.modules() if isinstance(module, MixedCell)]
-        if not isinstance(self.net.body.executor, Auto) or not cells:
-            return
-        hooked = any(cell.hooks is not None for cell in cells)
-        dense = not mostly_separable(cells[0])
-        dtype = torch.bfloat16 if self.config.amp == "bf16" else torch.float32
-        name, why = self.ranks.broadcast(choose(self.device, dtype, hooked, dense))
-        if self._executor is None:
-            log.info("executor=auto takes '%s': %s", name, why)
-            self._executor = name
-        self.net.use("torch" if hooked else self._executor)
 
     def _settings(self, changes: Mapping[str, float]) -> tuple[WeightConfig, AlphaConfig]:
         """The optimisers' settings with `changes` such as {"weights.weight_decay": 9e-4}."""
@@ -297,8 +302,8 @@ class Phases:
         """The step's tensors, the guard's counts, the course, and the states that may be gone back to."""
         state: dict[str, Any] = {"bilevel": self.bilevel.state_dict(), "guard": self.guard.state_dict()}
         state["course"] = self.course.plain()
-        if self._executor is not None:
-            state["executor"] = self._executor
+        if self._settled.name is not None:
+            state["executor"] = self._settled.name
         if self._past:
             state["past"] = list(self._past)
         if self._parent is not None:
@@ -307,7 +312,7 @@ class Phases:
 
     def load_state_dict(self, state: State) -> None:
         """Takes over what `state_dict` gave; also that of before there were phases, which has no course."""
-        self._keep_executor(state)
+        self._settled.keep(self.net, state)
         if "course" in state:
             before = self.course
             self.course = Course.of(state["course"])
@@ -316,27 +321,6 @@ class Phases:
             if self.course.number != before.number or self.course.settings != before.settings:
                 self._make()
         self._load(state)
-
-    def _keep_executor(self, state: State) -> None:
-        """Goes on by the executor of the run so far: another one has other roundings.
-
-        One of before it was kept chose without a look at the candidates. Where it cannot serve here, such as on another
-        device, another one is taken, and said.
-        """
-        if self._executor is None:
-            return
-        dtype = torch.bfloat16 if self.config.amp == "bf16" else torch.float32
-        began = str(state.get("executor") or choose(self.device, dtype)[0])
-        if began == self._executor:
-            return
-        try:
-            self.net.use(began)
-        except SupernetError as error:
-            log.warning("the run began by executor=%s, which does not serve here (%s): it goes on by %s, with other "
-                        "roundings", began, error, self._executor)  # fmt: skip
-            return
-        log.info("the run goes on by executor=%s, by which it began", began)
-        self._executor = began
 
     def _load(self, state: State) -> None:
         self.bilevel.load_state_dict(state["bilevel"])

@@ -40,6 +40,7 @@ from .bilevel import BilevelStep
 from .captured import CapturedStep
 from .compatibility import check_fits
 from .course import Course
+from .dead import DeadPoints, samples_of
 from .loop import Metrics
 from .measure import evaluate
 from .non_finite import require_finite, samples_without_numbers
@@ -89,6 +90,7 @@ class SearchProgram(TrainingProgram):
             CountedLoader(for_alphas, stream="alphas", resident=residents.of(for_alphas), **seeded)
         )
         self.val = EvalLoader(for_alphas, resident=residents.of(for_alphas), **self._shared)
+        self._dead = DeadPoints(space, lambda: samples_of(for_alphas, task, device))
         self._show = show
         self._drawn: Genotype | None = None
         self._named_dead: Genotype | None = None
@@ -121,15 +123,26 @@ class SearchProgram(TrainingProgram):
         """Whether a verdict has ended the search."""
         return self.phases.over
 
+    @property
+    def _single_level(self) -> bool:
+        """Whether alphas learn from the weights' batch."""
+        return self.phases.method.hypergradient.single_level
+
     def start(self) -> None:
         """Weights and alphas are drawn from the seed on construction; ranks make sure of it."""
         self.ranks.same_state(self.net)
 
     def step(self, batch: Batch, epoch: int, step: int) -> Mapping[str, Mapping[str, Tensor]]:
-        """One step on a batch for the weights, and one for the alphas where they learn; the sums are scalars."""
+        """One step on a batch for the weights, and one for the alphas where they learn; the sums are scalars.
+
+        Nothing happens in a phase in which neither learns.
+        """
+        if self.phases.rests:
+            return {}
         self.ranks.seed_step(self.config.seed, step)
         learns = self.phases.alphas_learn(step)
-        sums = self.stepper(batch, self.alphas.at(step) if learns else None, self.phases.epoch(epoch), step)
+        val = (batch if self._single_level else self.alphas.at(step)) if learns else None
+        sums = self.stepper(batch, val, self.phases.epoch(epoch), step)
         if self.guard.look(step):
             raise self.stopped()
         return sums
@@ -154,13 +167,14 @@ class SearchProgram(TrainingProgram):
         return gradients
 
     def indices(self, part: str, step: int) -> list[int]:
-        loader = self.train if part == "weights" else self.alphas.loader
+        loader = self.train if part == "weights" or self._single_level else self.alphas.loader
         epoch, number = divmod(step, len(loader))
         return loader.indices(epoch)[number].tolist()
 
     def end_epoch(self, epoch: int) -> Metrics:
         """Validation on the alphas' part, entropies, shares of skips, the genotype's hash; then what follows of it."""
         self.ranks.same_buffers(self.net)
+        self.ranks.same_buffers(self.phases.method)  # auxiliary modules have running statistics too
         metrics: Metrics = {f"val/{name}": value for name, value in self.measure().items()}
         require_finite(metrics, self._samples_without_numbers, epoch, self.config.seed)
         genotype = self.genotype()
@@ -185,7 +199,7 @@ class SearchProgram(TrainingProgram):
         names = [name for row in self._operations(genotype).values() for name in row]
         described["genotype/skip_share"] = names.count(SKIP) / max(len(names), 1)
         described["genotype/hash"] = genotype.hash
-        if self.space.dead(genotype):
+        if self.dead(genotype):
             described["genotype/dead"] = 1.0
         return described
 
@@ -230,6 +244,7 @@ class SearchProgram(TrainingProgram):
             selects=f"val/{self.task.selects}",
             maximise=self.task.maximise,
             last=epoch + 1 == self.epochs,
+            learns=self.phases.course.phase.learns,
         )
 
     def better(self, metrics: Metrics, best: Metrics | None) -> bool:
@@ -250,17 +265,22 @@ class SearchProgram(TrainingProgram):
         Of a dead one the strongest live neighbour, where the settings ask for it and there is one.
         """
         genotype = self.phases.genotype()
-        why = self.space.dead(genotype)
+        why = self.dead(genotype)
         if not why:
             return genotype
         alive = None
         if self.config.dead_cells == "neighbour":
-            alive = live_neighbour(self.space, genotype, self.net.options.ranked(self.net.strengths()))
+            strengths = self.net.options.ranked(self.net.strengths())
+            alive = live_neighbour(self.space, genotype, strengths, self.dead)
         if genotype != self._named_dead and self.ranks.main:
             self._named_dead = genotype
             cure = f"{alive.hash} is taken in its place" if alive else self._no_live_one
             log.warning("genotype %s: %s; %s", genotype.hash, why, cure)
         return alive or genotype
+
+    def dead(self, genotype: Genotype) -> str:
+        """Why nothing of its input reaches the output of a point's network; "" where it does."""
+        return self._dead.why(self.net, genotype)
 
     @property
     def _no_live_one(self) -> str:
@@ -269,12 +289,16 @@ class SearchProgram(TrainingProgram):
 
     def record(self, epoch: int) -> Mapping[str, JSON]:
         """The genotype, the margins and the alphas [E][O] of the present state."""
-        strengths, masks = self.net.strengths(), self.net.masks()
         return {
             "genotype": json.loads(self.genotype().to_json()),
-            "margins": [[m.table, m.row, m.first, m.second, m.lead] for m in margins(self.space, strengths, masks)],
+            "margins": self.margins(),
             "alphas": {name: alpha.detach().tolist() for name, alpha in self.net.alpha.items()},
         }
+
+    def margins(self) -> list[JSON]:
+        """Of each decision its table and row, its strongest and its next option, and the lead of the first, 0..1."""
+        rows = margins(self.space, self.net.strengths(), self.net.masks())
+        return [[m.table, m.row, m.first, m.second, m.lead] for m in rows]
 
     def closest(self, most: int = 3) -> list[str]:
         """The decisions with the smallest margins, as text, the closest first."""

@@ -13,6 +13,7 @@ from ..network.bounded import sized_by_files
 from ..network.shapes import difference
 from ..runs.checkpoint import Checkpoints
 from ..runs.folder import RunFolder
+from ..runs.same_data import noted_digest
 from ..runs.shapes import RETRAINED, as_written
 from ..space import Genotype, Space
 from ..space.lookup import find_space
@@ -48,8 +49,8 @@ def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> n
             f"{short(result['genotype'])}"
         )
     space = find_space(retraining.path, genotype, allow)
-    # A checkpoint of another run is refused by the hash of its settings.
-    best = Checkpoints(retraining.checkpoints, config=retraining.hash).best()
+    # A checkpoint of another run is refused by the hash of its settings, and by the digest of its data.
+    best = Checkpoints(retraining.checkpoints, config=retraining.hash, data=noted_digest(retraining)).best()
     if best is None:
         raise SupernetError(f"{retraining.path} has no checkpoint of its best epoch; retrain it with run.fresh=true")
     weights = selected_weights(best[1]["program"])

@@ -54,13 +54,31 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def test_the_surface_is_this() -> None:
     """A new stage or top-level setting is a promise to users: it is entered here on purpose."""
-    assert set(cli.STAGES) == {"search", "retrain", "export", "draw", "doctor", "demo"}
+    assert set(cli.STAGES) == {"search", "retrain", "compare", "export", "draw", "doctor", "demo"}
     shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
-    shared |= {"log", "guard"}
+    shared |= {"log", "guard", "task"}
     schemas = {name: stage.config for name, stage in cli.STAGES.items() if stage.config is not None}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in schemas.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture", "dead_cells"},
         "retrain": shared | {"genotype", "allow", "allow_dead", "recipe", "speed", "val_fraction"},
+        "compare": {
+            "methods",
+            "seeds",
+            "random",
+            "tolerance",
+            "draws",
+            "published",
+            "random_ws",
+            "table",
+            "score",
+            "jobs",
+            "search",
+            "retrain",
+            "rows",
+            "config_dir",
+            "allow",
+            "run",
+        },
         "export": {"run", "to"},
     }
 
@@ -102,7 +120,7 @@ print({"torch", "timm"} & set(sys.modules))
     assert done.stdout.endswith("set()\n"), done.stderr
     done = outside(sys.executable, "-m", "supernet", "serach", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    allowed = "Allowed: demo, doctor, draw, export, retrain, search"
+    allowed = "Allowed: compare, demo, doctor, draw, export, retrain, search"
     assert done.stderr == f"error: unknown stage 'serach'; did you mean 'search'? {allowed}\n"
 
 
@@ -118,7 +136,7 @@ print({"torch", "timm"} & set(sys.modules))
         ("search +epochz=3", "did you mean 'epochs'?"),
         ("search +network.chanels=4 space=dart", "unknown option of space: 'dart'; did you mean 'darts'?"),
         ("search spaces=darts", "did you mean 'space'?"),
-        ("search method=darts_exat", "did you mean 'darts_exact'? Allowed: beta_darts, darts, darts2, darts_exact,"),
+        ("search method=darts_exat", "did you mean 'darts_exact'? Allowed: a2m, asap, beta_darts,"),
         ("search recipe=digits", "stage search has no part 'recipe'; its parts are data, experiment, method, space"),
         ("search experiment=darts_cifar10_retrain", "sets the part 'network', which stage search does not have"),
         ("search epochs=abc", "epochs='abc' must be of type int"),

@@ -26,7 +26,11 @@ from tests.support.covering import sampled
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 SCHEMAS = {name: stage.config for name, stage in STAGES.items() if stage.config is not None}
-PARTS = {"search": {"space", "data", "method", "experiment"}, "retrain": {"network", "data", "recipe", "experiment"}}
+PARTS = {
+    "search": {"space", "data", "method", "experiment"},
+    "retrain": {"network", "data", "recipe", "experiment"},
+    "compare": {"suite"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +45,7 @@ def options(group: str) -> list[str]:
 @cache
 def checked(stage: str, *overrides: str) -> Checked:
     """Composing takes a quarter of a second, and several tests look at the same frozen settings."""
-    return check(STAGES[stage], overrides)
+    return check(STAGES[stage], STAGES[stage].overrides(overrides))
 
 
 def settings(stage: str, *overrides: str):
@@ -54,7 +58,7 @@ def test_the_groups_are_these() -> None:
     found = {f"{path.parent.name}/{path.stem}" if path.parent != CONF else path.stem for path in FILES}
     assert {"method/darts_first_order", "method/darts_second_order", "method/darts_exact"} <= found
     assert {name for name in found if not name.startswith("method/")} == {
-        "common", "search", "retrain", "export",
+        "common", "search", "retrain", "compare", "export", "suite/mini",
         "space/darts", "space/darts_rnn", "space/nasbench201", "space/nasnet", "space/s1", "space/s2", "space/s3",
         "space/s4",
         "space/autoformer_tiny", "space/grammar", "space/mobilenetv3_like", "space/nas_bench_macro",

@@ -45,6 +45,7 @@ def test_a_bad_line_is_one_line(part: int, capsys: pytest.CaptureFixture[str]) -
 def test_a_hint_is_never_what_was_typed() -> None:
     assert nearest("network.layers", ["network.layers", "network.layer"]) == "network.layer"
     assert nearest("t4", ["t4"]) is None
+    assert nearest("darts_first", ["sdarts_rs", "darts_first_order"]) == "darts_first_order"
     assert "did you mean" not in unknown("setting", "t4", ["t4"])
 
 

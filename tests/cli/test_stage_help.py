@@ -64,7 +64,7 @@ def test_the_page_of_settings_is_what_the_settings_say(root: Path) -> None:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     page = (root / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == module.page(), "make settings writes it anew"
+    assert page == module.page(), "make pages writes it anew"
 
 
 @pytest.mark.long

@@ -198,7 +198,7 @@ def test_a_new_stage_touches_three_files(root: Path, tmp_path: Path) -> None:
         (tmp_path / part).symlink_to(root / part)
     listed = tmp_path / "supernet" / "stages" / "__init__.py"
     text = listed.read_text()
-    changed = text.replace("from . import demo, ", "from . import demo, greet, ").replace(
+    changed = text.replace("import compare, demo, ", "import compare, demo, greet, ").replace(
         "(search, ", "(search, greet, "
     )
     files = {listed: changed, listed.with_name("greet.py"): FILE, tmp_path / "conf" / "greet.yaml": YAML}
@@ -221,8 +221,8 @@ print({"torch", "timm"} & set(sys.modules))
 
 
 def test_the_command_line_and_the_settings_name_no_stage(root: Path) -> None:
-    """But for the console scripts of three, which are what a user installs."""
-    scripts = {"search", "retrain", "export"}
+    """But for the console scripts of those with settings, which are what a user installs."""
+    scripts = {"search", "retrain", "export", "compare"}
     rooms = [root / "supernet" / room for room in ("cli", "config")]
     files = [path for room in rooms for path in sorted(room.glob("*.py"))]
     assert len(files) > 8

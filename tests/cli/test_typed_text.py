@@ -6,7 +6,8 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from supernet.cli import _settings, main
+from supernet.cli import main
+from supernet.cli.run_stage import read
 from supernet.cli.typed_text import as_text
 from supernet.config import SearchConfig, from_mapping
 from supernet.errors import SupernetError
@@ -24,7 +25,7 @@ def test_names_of_folders_are_text() -> None:
     for number in range(0, len(NAMES), 4):
         keys = ("data.root", "run.root", "run.name", "space.file")
         words = [f"{key}={name}" for key, name in zip(keys, NAMES[number : number + 4], strict=True)]
-        (config,) = _settings("search", words)
+        (config,) = read("search", words)
         assert isinstance(config, SearchConfig)
         values = [config.data.root, config.run.root, config.run.name, config.space.file]
         assert values == NAMES[number : number + 4]
@@ -32,7 +33,7 @@ def test_names_of_folders_are_text() -> None:
 
 
 def test_in_a_sweep_each_is() -> None:
-    assert [c.data.root for c in _settings("search", ["-m", "data.root=1.10,2,true,é"])] == ["1.10", "2", "true", "é"]  # type: ignore[attr-defined]
+    assert [c.data.root for c in read("search", ["-m", "data.root=1.10,2,true,é"])] == ["1.10", "2", "true", "é"]  # type: ignore[attr-defined]
 
 
 def test_what_is_no_such_text_is_left_alone() -> None:

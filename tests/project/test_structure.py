@@ -18,7 +18,7 @@ MAPPED = ("ops", "cuda_kernels", "conf")  # folders at the top that are installe
 # The rooms from the ground up: a room may import the rooms before it, and itself.
 ROOMS = (
     "errors", "registry", "arguments", "files", "processor", "counter", "version", "config", "conf", "presets",
-    "cuda_kernels", "ops", "space", "network", "data", "tasks", "methods", "cost", "runs", "runtime", "train",
+    "cuda_kernels", "ops", "space", "network", "data", "tasks", "cost", "methods", "runs", "runtime", "train",
     "evaluate", "store", "strategies", "meta", "export", "report", "stages", "timm_models", "api", "cli", "__init__",
     "__main__",
 )  # fmt: skip

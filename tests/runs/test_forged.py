@@ -22,7 +22,7 @@ from supernet.runs.log import RunLog
 from supernet.runs.shapes import as_written
 from supernet.space import get_space
 from supernet.stages import STAGES
-from supernet.stages.inherited import inherited_words
+from supernet.stages.inherited.words import inherited_words
 from supernet.stages.run_draw import run_strengths
 from supernet.stages.run_export import run_export
 from supernet.stages.run_retrain import run_retrain

@@ -1,6 +1,7 @@
 """Choices between values: their decisions, arithmetic, and what happens where a number was expected."""
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from torch import nn
 
 from supernet import Choice, Conv2d, Linear, Supernet, SupernetError, rounded
-from supernet.space.arithmetic import Derived
+from supernet.space.arithmetic import MOST_OPERATIONS, Derived
 from supernet.space.decision import Integer, OneOf, walk
 from supernet.space.space import Space
 from supernet.space.value import ValueChoice, choices_of, value_of
@@ -166,3 +167,48 @@ def test_mistakes_are_one_line(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(SupernetError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+LAST = 30
+NESTED = {
+    "sums": "{{add: [a{0}, a{0}]}}",
+    "differences": "{{sub: [a{0}, a{0}]}}",
+    "sums of unequal terms": "{{add: [a{0}, {{sub: [a{0}, 1]}}]}}",
+    "quotients": "{{floordiv: [{{add: [a{0}, a{0}]}}, 2]}}",
+    "roundings": "{{rounded: [{{mul: [a{0}, a{0}]}}, 2]}}",
+    "lists": "[a{0}, a{0}]",
+}
+
+
+def nested(term: str, last: int, use: str = "{conv: {in_channels: 3, out_channels: a%d, kernel_size: 1}}") -> str:
+    lets = [f"    a{i}: {term.format(i - 1)}" for i in range(1, last + 1)]
+    head = ["schema: 1", "name: x", "network:", "  let:", "    a0: {choice: [1, 2]}"]
+    return "\n".join([*head, *lets, f"  body: [{use % last}]"]) + "\n"
+
+
+@pytest.mark.parametrize("term", NESTED)
+@pytest.mark.parametrize("use", ["{conv: {in_channels: 3, out_channels: a%d, kernel_size: 1}}", "{activation: a%d}"])
+def test_thirty_nested_values_are_refused_within_a_second(term: str, use: str) -> None:
+    text = nested(NESTED[term], LAST, use)
+    assert len(text) < 1500
+    begin = time.process_time()
+    with pytest.raises(SupernetError, match=r"network\.let\.a\d+.*(at most 2,000|more than 1,000 entries)") as caught:
+        Space.from_yaml(text)
+    assert time.process_time() - begin < 1 and "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_a_nested_sum_in_python_is_refused_too() -> None:
+    value = Choice([1, 2])
+    for _ in range(10):
+        value = value + value
+    assert value.size == 2**10 - 1 <= MOST_OPERATIONS  # type: ignore[attr-defined]
+    with pytest.raises(SupernetError, match="2,047 operations"):
+        value + value
+
+
+def test_a_long_chain_is_a_value() -> None:
+    """Forty sums, each of the one before and a number, and sums of eight of the same name: all of it counts once."""
+    space = Space.from_yaml(nested("{{add: [a{0}, 1]}}", 40))
+    assert space.size == 2
+    eight = nested("{{add: [" + ", ".join(["a{0}"] * 8) + "]}}", 3)
+    assert Space.from_yaml(eight).size == 2

@@ -2,7 +2,6 @@
 # E edges, O operations
 
 import random
-from typing import Any
 
 import pytest
 import torch
@@ -14,18 +13,7 @@ from supernet.space import SPACES
 from supernet.space.choice_base import Undecided
 from supernet.space.layers import Elastic
 from tests.support.covering import sampled
-from tests.support.zoo_small import SMALL
-
-# Space -> (arguments of the space, arguments of the network), where its own sizes are too large for a test.
-SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    **SMALL,
-    "darts": ({"nodes": 2}, {"channels": 4, "layers": 3}),
-    "darts_rnn": ({"nodes": 4}, {"hidden": 8}),
-    "grammar": ({}, {"channels": 4}),
-    "nasbench201": ({}, {"channels": 4, "cells_per_stage": 1}),
-    "nasnet": ({}, {"channels": 2, "layers": 3}),
-    **{name: ({}, {"channels": 4, "layers": 3}) for name in ("s1", "s2", "s3", "s4")},
-}
+from tests.support.zoo_small import SIZES
 
 
 def supernet(name: str) -> Supernet:

@@ -17,7 +17,7 @@ from supernet.errors import SupernetError
 from supernet.space import get_space
 from supernet.space.form.strict import read_yaml, write_yaml
 from supernet.space.zoo import SPACES
-from tests.space.test_yaml_hostile import DOCUMENTS, FORMS, mutants
+from tests.space.form.test_yaml_hostile import DOCUMENTS, FORMS, mutants
 from tests.support.hostile_lines import KEYS, LINES, words
 from tests.support.zoo_small import SMALL
 

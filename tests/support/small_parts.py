@@ -6,10 +6,17 @@ from typing import Any
 __all__ = ["small"]
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "adaptation": {"every": 1, "window": 1, "apart": 1, "first": 0, "ratio": 1e-6, "most": 9e-4},
     "best_path": {"samples": 4, "batches": 1, "finalists": 2},
     "eigenvalue": {"every": 1, "window": 1, "apart": 1, "first": 0, "ratio": 1e6},
+    "fisher": {"first": 0, "every": 1, "cuts": 2, "batches": 1},
     "gradient_agreement": {"batches": 1},
+    "layer_alignment": {"without": []},  # a tiny network has one normal cell
+    "gradient_matching": {"at": 0.3, "splits": 1, "batches": 1},
+    "greedy_edges": {"first": 0, "every": 1},
     "p_darts": {"layers": [3, 4, 3], "keep": [5, 4, 3]},
+    "progressive": {"partial": [2, 1], "keep": [3]},
+    "rank_sum": {"repeats": 1, "batch": 3, "inputs": 4},
     "removal": {"every": 1},
     "shapley": {"permutations": 1, "first": 1},
     "then_select": {"epochs": 2},

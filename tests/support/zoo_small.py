@@ -1,4 +1,4 @@
-"""The zoo's macro spaces in sizes for tests: name -> (arguments of the space, arguments of the network)."""
+"""The zoo in sizes for tests: name -> (arguments of the space, arguments of the network)."""
 
 from typing import Any
 
@@ -12,6 +12,17 @@ SMALL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"head_dim": 8, "image_size": 16},
     ),
     "timm_resnet_width": ({"backbone": "test_resnet", "sizes": [12, 16]}, {}),
+}
+
+# SMALL has the macro spaces alone, this one the spaces of cells too.
+SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **SMALL,
+    "darts": ({"nodes": 2}, {"channels": 4, "layers": 3}),
+    "darts_rnn": ({"nodes": 4}, {"hidden": 8}),
+    "grammar": ({}, {"channels": 4}),
+    "nasbench201": ({}, {"channels": 4, "cells_per_stage": 1}),
+    "nasnet": ({}, {"channels": 2, "layers": 3}),
+    **{name: ({}, {"channels": 4, "layers": 3}) for name in ("s1", "s2", "s3", "s4")},
 }
 
 

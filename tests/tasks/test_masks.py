@@ -14,6 +14,8 @@ from torch.nn.functional import max_pool2d
 from supernet.config import DataConfig
 from supernet.data import open_data
 from supernet.data.augment import IGNORE, Augment
+from supernet.data.digests.digest import changes
+from supernet.data.digests.sources import record_of_files
 from supernet.data.loader import CountedLoader
 from supernet.data.memory.arrays import from_arrays
 from supernet.data.resident import Residents
@@ -115,6 +117,14 @@ def test_names_of_classes_and_palettes(data: Data, tmp_path: Path) -> None:
     before = named.sources(test=False)["train"].target(0)
     palette.save(tmp_path / "m" / "0.png")
     assert torch.equal(named.sources(test=False)["train"].target(0), before), "a palette's numbers, not its colours"
+
+
+def test_the_record_tells_other_masks(data: Data, tmp_path: Path) -> None:
+    old = record_of_files(data())
+    mask = np.array(Image.open(tmp_path / "m" / "3.png"))
+    Image.fromarray(3 - mask).save(tmp_path / "m" / "3.png")
+    new = record_of_files(data())
+    assert old and new and changes(old, new) == "train: other content under the same names, 8 images"
 
 
 def test_what_is_wrong_with_masks(data: Data, tmp_path: Path) -> None:

@@ -3,18 +3,28 @@
 import json
 import logging
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import supernet
+from supernet.data.splits import open_data
 from supernet.errors import NumbersError, SupernetError
+from supernet.methods.phase import Phase
+from supernet.methods.verdict import Enter
 from supernet.runs.log import read_metrics
+from supernet.runtime.ranks import Ranks
 from supernet.space import Genotype, get_space
 from supernet.stages.run_search import run_search
+from supernet.stages.running import task_of
 from supernet.tasks.compare import beats, finite, rank
+from supernet.train.compatibility import refuse_idle_cells
+from supernet.train.course import Course
+from supernet.train.phases import Phases
 from tests.support.searches import STEPS, search_config
 
 NAN, INF = float("nan"), float("inf")
@@ -107,6 +117,7 @@ def test_alphas_that_decided_nothing_say_so(tmp_path: Path, caplog: pytest.LogCa
     assert result["note"] == [note]
     assert len(result["closest"]) == 3 and all("margin" in text for text in result["closest"])
     rows = read_metrics(tmp_path / "run" / "architectures.jsonl")
+    assert result["margins"] == rows[-1]["margins"], "each decision has its margin at the end too"
     assert [row["step"] for row in rows] == [STEPS, 2 * STEPS]
     assert Genotype.from_json(json.dumps(rows[-1]["genotype"])) == Genotype.load(tmp_path / "run" / "genotype.json")
     assert set(rows[-1]["alphas"]) == {"normal", "reduce"} and len(rows[-1]["margins"]) == 4
@@ -142,3 +153,34 @@ def test_a_network_without_a_normal_cell_is_refused_before_a_folder_is_made(tmp_
     with pytest.raises(SupernetError, match=f"network.layers={layers} has no normal cell of space 'darts'"):
         run_search(config)
     assert list(tmp_path.iterdir()) == []
+
+
+IDLE = "phase 2: network.layers=2 has no normal cell of space 'darts'"
+
+
+@pytest.mark.parametrize("learns", [{"weights", "alphas"}, {"weights", "selection"}, {"weights"}])
+def test_the_network_of_each_phase_is_looked_at(learns: set[str]) -> None:
+    """But not of one in which nothing is decided."""
+    shallow = Phase(1, network={"layers": 2}, learns=frozenset(learns))
+    course = Course([Phase(1), shallow, Phase(1, network={"layers": 4})])
+    network = {"channels": 2, "layers": 3}
+    with pytest.raises(SupernetError, match=IDLE) if learns != {"weights"} else nullcontext():
+        refuse_idle_cells(get_space("darts"), network, course)
+    refuse_idle_cells(get_space("darts"), network, course, since=2)
+
+
+def test_a_schedule_and_a_verdict_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shallow = Phase(1, network={"layers": 2})
+    config = search_config(tmp_path, "darts", "darts_first_order", network={"channels": 2, "layers": 3})
+    monkeypatch.setattr("supernet.stages.run_search.planned", lambda *_: [Phase(1), shallow])
+    with pytest.raises(SupernetError, match=IDLE):
+        run_search(config)
+    assert list(tmp_path.iterdir()) == [], "before a folder is made"
+    monkeypatch.undo()
+    splits = open_data(config.data, config.seed)
+    course = Course([Phase(1), Phase(1)])
+    phases = Phases(
+        config, get_space("darts", nodes=1), splits.info, task_of(splits), torch.device("cpu"), Ranks(), course
+    )
+    with pytest.raises(SupernetError, match=IDLE):
+        phases._carry_out(Enter((shallow,)), 0)

@@ -1,5 +1,5 @@
 """What follows the step of the weights."""
 
-from . import keep_unchosen
+from . import group_step, keep_unchosen
 
-__all__ = ["keep_unchosen"]
+__all__ = ["group_step", "keep_unchosen"]

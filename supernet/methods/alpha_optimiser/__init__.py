@@ -1,5 +1,5 @@
 """What steps the alphas."""
 
-from . import adam
+from . import adam, clipped_adam, exp_gradient, rescaled_adam
 
-__all__ = ["adam"]
+__all__ = ["adam", "clipped_adam", "exp_gradient", "rescaled_adam"]

@@ -16,6 +16,8 @@ __all__ = ["Adam"]
 class Adam(AlphaOptimiser):
     """Its rate, weight decay and betas are the settings `alphas`."""
 
+    traits = frozenset({"steps off the simplex"})
+
     def make(self, alphas: Sequence[nn.Parameter], config: AlphaConfig) -> torch.optim.Optimizer:
         """Adam over the alphas, each [E, O], whose count of steps is on their device."""
         return adam(alphas, config)

@@ -1,5 +1,25 @@
 """Hypergradients: the gradient of the validation loss with respect to the alphas, at one step."""
 
-from . import exact, finite_difference, first_order, none
+from . import (
+    ascent,
+    conjugate_gradient,
+    exact,
+    finite_difference,
+    first_order,
+    mixed_level,
+    neumann,
+    none,
+    single_level,
+)
 
-__all__ = ["exact", "finite_difference", "first_order", "none"]
+__all__ = [
+    "ascent",
+    "conjugate_gradient",
+    "exact",
+    "finite_difference",
+    "first_order",
+    "mixed_level",
+    "neumann",
+    "none",
+    "single_level",
+]

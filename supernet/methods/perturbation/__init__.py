@@ -1,5 +1,5 @@
 """Perturbations: another mixture for the weights' half of a step."""
 
-from . import random
+from . import edge_mutation, pgd, random
 
-__all__ = ["random"]
+__all__ = ["edge_mutation", "pgd", "random"]

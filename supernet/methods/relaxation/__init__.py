@@ -1,5 +1,27 @@
-"""Relaxations: alphas [E, O] to mixing weights p [E, O]."""
+"""Relaxations: alphas to mixing weights."""
 
-from . import softmax
+from . import (
+    identity,
+    operation_groups,
+    sigmoid,
+    simplex,
+    softmax,
+    sparse_code,
+    stable_rank,
+    temperature,
+    uniform,
+    unweighted,
+)
 
-__all__ = ["softmax"]
+__all__ = [
+    "identity",
+    "operation_groups",
+    "sigmoid",
+    "simplex",
+    "softmax",
+    "sparse_code",
+    "stable_rank",
+    "temperature",
+    "uniform",
+    "unweighted",
+]

@@ -17,6 +17,8 @@ __all__ = ["Softmax"]
 class Softmax(Relaxation):
     """A distribution over the options of each row."""
 
+    traits = frozenset({"logits"})
+
     def forward(self, alpha_EO: Tensor, table: Table) -> Tensor:
         """Mixing weights [E, O] whose rows sum to 1, of alphas [E, O]."""
         return softmax(alpha_EO, table)

@@ -11,8 +11,6 @@ The strength of an operation is the softmax of the alphas, whose order in a row 
 """
 # E edges, O operations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,7 +31,7 @@ class Dirichlet(Sampler):
     """All operations run, weighed by a draw that spreads as much as the alphas are undecided."""
 
     traits = frozenset({"random draws"})
-    numbers: ClassVar[int] = 1 + 2 * ATTEMPTS
+    numbers = 1 + 2 * ATTEMPTS
 
     def draw(self, uniform_EO: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logarithms of uniform numbers, and normal numbers, of uniform ones, all [E, O, N]: (log U, log V's, Z's)."""

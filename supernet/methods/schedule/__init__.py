@@ -1,5 +1,5 @@
 """Schedules: the phases of a search."""
 
-from . import p_darts, then_select
+from . import dots, p_darts, progressive, then_select, untrained
 
-__all__ = ["p_darts", "then_select"]
+__all__ = ["dots", "p_darts", "progressive", "then_select", "untrained"]

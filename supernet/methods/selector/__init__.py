@@ -1,5 +1,15 @@
 """Selectors: the genotype, from strengths or in rounds."""
 
-from . import best_path, projection, removal, skip_cap
+from . import best_path, edge_pairs, group_norm, projection, rank_sum, removal, skip_cap, support, threshold
 
-__all__ = ["best_path", "projection", "removal", "skip_cap"]
+__all__ = [
+    "best_path",
+    "edge_pairs",
+    "group_norm",
+    "projection",
+    "rank_sum",
+    "removal",
+    "skip_cap",
+    "support",
+    "threshold",
+]

@@ -11,3 +11,5 @@ __all__ = ["Projection"]
 @SELECTORS.register("projection")
 class Projection(Selector):
     """No rounds: the genotype is that of the present strengths."""
+
+    traits = frozenset({"takes the largest"})

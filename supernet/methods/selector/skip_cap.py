@@ -25,7 +25,7 @@ SKIP = "skip_connect"
 class SkipCap(Selector):
     """`most` skips, 0 or more, in the cell of table `table`."""
 
-    traits = frozenset({"counts skips"})
+    traits = frozenset({"counts skips", "takes the largest"})
 
     def __init__(self, most: int = 2, table: str = "normal") -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The genotype of the best epoch, in place of the last one's (OLES; Jiang et al., arXiv:2302.05629, authors' code).
+"""The genotype of the best epoch, in place of the last one's (OLES; https://openreview.net/forum?id=yAOwkf4FyL).
 
 e* = argmax over epochs of the supernet's validation metric;     the result is the genotype that was present then
 

@@ -1,4 +1,4 @@
-"""Operations whose training and validation gradients disagree stop learning (OLES; arXiv:2302.05629, section 4).
+"""Operations whose training and validation gradients disagree stop learning (OLES; https://openreview.net/forum?id=yAOwkf4FyL).
 
 c(o) = mean over batches of cos(grad_o L_train, grad_o L_val),     frozen for good where c(o) < threshold
 

@@ -71,7 +71,7 @@ class _RecurrentCell(nn.Module):
         """
         outputs = []
         mixed = self.w_x(x)
-        h = mixed.new_zeros(len(x), self.hidden)
+        h = mixed.new_zeros(x.shape[0], self.hidden)  # len(x) would fix the batch in torch.export
         for x_t in mixed.unbind(1):
             states = [self.norms[0](_highway(h, x_t + self.w_h(h), torch.tanh))]
             for i, norm in enumerate(self.norms[1:]):

@@ -4,7 +4,7 @@ on a GPU          cuda, where NVRTC is there and the kernels have passed their c
 on the processor  cpu, for float32 where a C++ compiler is there and most candidates with weights are separable
 else              torch, and always where edge connectors or observers are attached
 
-A search settles it before its first step and keeps it when it is resumed (train/phases.py).
+A search settles it before its first step and keeps it when it is resumed (train/settled.py).
 """
 # B batch, C channels, H height, W width, E edges, O operations
 
@@ -40,6 +40,10 @@ class Auto:
 
     def __init__(self) -> None:
         self._chosen: dict[tuple[torch.device, torch.dtype, bool], Executor] = {}
+
+    def settle(self, device: torch.device, dtype: torch.dtype, name: str) -> None:
+        """Take the executor `name` for choices whose outputs are of this type on this device, which has its number."""
+        self._chosen[device, dtype, False] = EXECUTORS[name]()
 
     @uncompiled  # choosing may start a compiler
     def __call__(self, x: Sequence[Tensor], weights: "MixedCell", p: Tensor, mask: Mask) -> Tensor:

@@ -57,6 +57,10 @@ class CellBody(Body):
         return self._executor
 
     @property
+    def observers(self) -> tuple[Observer, ...]:
+        return self._observers
+
+    @property
     def mixed(self) -> list[MixedCell]:
         """The mixed cells, one a site."""
         return [cell for cell in self.cells if isinstance(cell, MixedCell)]

@@ -76,6 +76,12 @@ class ModuleBody(Body):
                 executor.name,
             )
 
+    @property
+    def automatic(self) -> Auto | None:
+        """What decides how choices are summed; None without such sums, and where they must be stock ones."""
+        by = self._add.args[0] if self._summed and isinstance(self._add, functools.partial) else None
+        return by if isinstance(by, Auto) else None
+
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The network's output for `x` [B, ...], whatever its first layer reads."""
         try:

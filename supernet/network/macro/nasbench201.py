@@ -3,6 +3,7 @@
     stem conv3x3 to C, BN | N cells C | block | N cells 2C | block | N cells 4C | BN, ReLU, pool, linear
 
 The residual block is ReLU-conv3x3-BN twice, the first of stride 2, beside average pool 2x2 and conv1x1 without norm.
+`stages` may be other than three: one stage of one cell is a network of a single cell.
 """
 # B batch, C channels, H height, W width
 
@@ -28,6 +29,7 @@ from .registry import MACROS, Macro
 __all__ = ["NasBench201Body", "NasBench201Network", "ResidualReduction"]
 
 STAGES = 3
+MOST = 6  # stages: each doubles the channels
 KINDS = ("cell",)
 
 
@@ -68,12 +70,14 @@ def make_last(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-def plans(channels: int, cells_per_stage: int) -> list[CellPlan | None]:
+def plans(channels: int, cells_per_stage: int, stages: int) -> list[CellPlan | None]:
     """The cells in order; None stands for a residual reduction."""
+    if not 1 <= stages <= MOST:
+        raise SupernetError(f"network stages={stages} must lie in 1..{MOST}")
     if channels < 1 or cells_per_stage < 1:
         raise SupernetError(f"network channels={channels} and cells_per_stage={cells_per_stage} must both be 1 or more")
     steps: list[CellPlan | None] = []
-    for stage in range(STAGES):
+    for stage in range(stages):
         c = channels * 2**stage
         steps += [None] if stage else []
         steps += [CellPlan("cell", (c,), c, preprocess=False)] * cells_per_stage
@@ -104,6 +108,7 @@ class NasBench201Body(CellBody):
         *,
         channels: int = 16,
         cells_per_stage: int = 5,
+        stages: int = STAGES,
         num_classes: int = 10,
         in_chans: int = 3,
         affine: bool = False,
@@ -112,7 +117,7 @@ class NasBench201Body(CellBody):
     ) -> None:
         super().__init__(executor, checkpoint)
         space = require_cells(space, "nasbench201", KINDS, inputs=1)
-        steps = plans(channels, cells_per_stage)
+        steps = plans(channels, cells_per_stage, stages)
         self.stem = make_stem(in_chans, channels)
 
         def mixed(plan: CellPlan) -> MixedCell:
@@ -120,8 +125,9 @@ class NasBench201Body(CellBody):
 
         self.cells = _layers(steps, channels, mixed)
         self.sites = tuple("cell" for plan in steps if plan)
-        self.last = make_last(channels * 4)
-        self.classifier = linear_head(channels * 4, num_classes)
+        wide = channels * 2 ** (stages - 1)
+        self.last = make_last(wide)
+        self.classifier = linear_head(wide, num_classes)
 
     def run(self, x: Tensor, mixture: Mixture) -> Tensor:
         """Logits [B, K] of images [B, C, H, W]: K is `num_classes`, C is `in_chans`."""
@@ -143,6 +149,7 @@ class NasBench201Network(CellClassifier):
         *,
         channels: int = 16,
         cells_per_stage: int = 5,
+        stages: int = STAGES,
         num_classes: int = 10,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
@@ -155,19 +162,19 @@ class NasBench201Network(CellClassifier):
         self.set_grad_checkpointing(checkpoint)
         graph = require_cells(space, "nasbench201", KINDS, inputs=1).graphs(genotype)["cell"]
         drop = drop_path(drop_path_rate)
-        steps = plans(channels, cells_per_stage)
+        steps = plans(channels, cells_per_stage, stages)
         self.stem = make_stem(in_chans, channels)
         self.cells = _layers(steps, channels, lambda plan: DiscreteCell(graph, plan, affine=affine, drop_path=drop))
-        self.last = make_last(channels * 4)
-        self.num_features = channels * 4
+        self.num_features = channels * 2 ** (stages - 1)
+        self.last = make_last(self.num_features)
         self.classifier = self.make_head()
         self.feature_info = [
             {"num_chs": channels * 2**s, "reduction": 2**s, "module": f"cells.{(s + 1) * (cells_per_stage + 1) - 2}"}
-            for s in range(STAGES)
+            for s in range(stages)
         ]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[B, in_chans, H, W] to the last feature map [B, 4C, H / 4, W / 4]."""
+        """[B, in_chans, H, W] to the last feature map, of three stages [B, 4C, H / 4, W / 4]."""
         x = self.stem(x)
         for layer in self.cells:
             x = self.run_cell(layer, x)
@@ -176,13 +183,13 @@ class NasBench201Network(CellClassifier):
 
 def frame(
     shape: Shape, joined: Mapping[str, int], /, *,
-    channels: int, cells_per_stage: int, num_classes: int, drop_rate: float, global_pool: str, affine: bool,
-    **_: object,
+    channels: int, cells_per_stage: int, stages: int, num_classes: int, drop_rate: float, global_pool: str,
+    affine: bool, **_: object,
 ) -> Frame:  # fmt: skip
     """What stands around the cells of a `NasBench201Network`, see frame.py."""
     fixtures = [Fixture(f"stem nasbench201 to {channels}", shape, partial(make_stem, shape[1], channels))]
     sites, state = [], (shape[0], channels, *shape[2:])
-    for plan in plans(channels, cells_per_stage):
+    for plan in plans(channels, cells_per_stage, stages):
         if plan is not None:
             sites.append(Site(plan, (state,)))
             continue

@@ -45,8 +45,7 @@ def draw_graph(
 ) -> Figure:  # fmt: skip
     """The graph from left to right: `inputs` states, `nodes` states, the output that joins the states `concat`.
 
-    Nodes have the numbers of their states, inputs counted first, as in genotypes.
-
+    States have their numbers, inputs counted first, as in genotypes: the first node of a cell with two inputs is 2.
     `legend` has (operation, colour). Arrows have the gid of their wire, those into the output `concat-<i>`. Raises
     SupernetError where a wire comes from no earlier state.
     """
@@ -80,8 +79,8 @@ def _check(wires: Sequence[Wire], concat: Sequence[int], output: int) -> None:
 
 def _input_names(inputs: int) -> list[str]:
     if inputs == 1:
-        return ["input"]
-    return [f"$c_{{k-{inputs - i}}}$" for i in range(inputs)]
+        return ["input (0)"]
+    return [f"$c_{{k-{inputs - i}}}$ ({i})" for i in range(inputs)]
 
 
 def _label_size(wire: Wire) -> tuple[float, float] | None:

@@ -32,6 +32,7 @@ ARITHMETIC: dict[str, tuple[Callable[..., Number], int]] = {  # name -> (functio
     "sub": (operator.sub, 2),
 }
 VALUES = ("choice", *ARITHMETIC)
+MOST_ENTRIES = 1000  # of a list, with those of its lists: thirty lists of twice the one before are 10^9
 _RANGE = ("from", "to", "step")
 
 
@@ -53,12 +54,20 @@ def read_value(node: object, scope: Scope, where: str, texts: bool = False) -> o
     if node is None or isinstance(node, bool | int | float):
         return node
     if isinstance(node, list):
-        return [read_value(item, scope, f"{where}[{i}]", texts) for i, item in enumerate(node)]
+        values = [read_value(item, scope, f"{where}[{i}]", texts) for i, item in enumerate(node)]
+        if _entries(values) > MOST_ENTRIES:
+            raise FormError(f"{where}: a list of more than {MOST_ENTRIES:,} entries, each name in it written out")
+        return values
     heads = [head for head in VALUES if isinstance(node, Mapping) and head in node]
     if not isinstance(node, Mapping) or len(heads) != 1:
         key = next(iter(node), "") if isinstance(node, Mapping) else node
         raise FormError(f"{where}: {unknown('value', key, VALUES)}")
     return _choice(node, where) if heads[0] == "choice" else _arithmetic(node, heads[0], scope, where)
+
+
+def _entries(value: object) -> int:
+    """The entries of a list whose own lists have at most MOST_ENTRIES each, theirs included."""
+    return sum(1 + _entries(item) for item in value) if isinstance(value, list) else 0
 
 
 def is_number(value: object) -> TypeGuard[Number]:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import SupernetError, short
-from ..presets import preset, preset_names
-from ..runs.folder import RunFolder
-from ..space.lookup import find_genotype, kept_space
-from .next_command import data_words, word
+from ...errors import SupernetError, short
+from ...presets import preset, preset_names
+from ...runs.folder import RunFolder
+from ...space.form import SpaceFile
+from ...space.lookup import find_genotype, kept_space
+from ..next_command import data_words, word
 
-__all__ = ["inherited_words", "referred"]
+__all__ = ["NETWORK", "USUAL_TASK", "inherited_words", "network_of", "recipe_of", "referred", "taken_over"]
 
 _GENOTYPE = re.compile(r"""\+{0,2}genotype=["']?(.+?)["']?""")
 NETWORK, RECIPE = "small", "digits"  # the options for cells of DARTS' kind and tens of epochs
@@ -70,20 +71,27 @@ def _of(reference: str, keys: set[str]) -> list[str]:
     run = RunFolder(path if path.is_dir() else path.parent)
     if not path.exists() or not (run.path / "config.json").is_file():
         return _of_space(reference, keys)
-    settings = run.config["config"]
+    more = taken_over(run.config["config"], find_genotype(path)[0].space, kept_space(path), keys)
+    if strange := [text for text in more if "${" in text]:
+        raise SupernetError(f"{run.path} has the setting {short(strange[0])!r}: what it refers to is not looked up")
+    return more
+
+
+def taken_over(settings: Mapping[str, object], space: str, file: SpaceFile | None, keys: set[str]) -> list[str]:
+    """The words of a retraining that follow from the `settings` of a search in `space`, or in that of a space file.
+
+    `keys` are those of words that are typed, which take the place of what they set.
+    """
     data = _below(settings, "data")
-    space = find_genotype(path)[0].space
     more: list[str] = []
     if not keys & {"data", "data.name"}:
         more += data_words(data)
         if (task := settings.get("task", USUAL_TASK)) != USUAL_TASK:
             more.append(word("task", task))
     if "network" not in keys:
-        more += _network(path, space, _below(settings, "network"))
+        more += _network(file, space, _below(settings, "network"))
     if "recipe" not in keys:
         more += _recipe(space, data, keys)
-    if strange := [text for text in more if "${" in text]:
-        raise SupernetError(f"{run.path} has the setting {short(strange[0])!r}: what it refers to is not looked up")
     return [text for text in more if _key(text) not in keys]
 
 
@@ -97,19 +105,31 @@ def _of_space(reference: str, keys: set[str]) -> list[str]:
     return [word(part, space) for part in parts]
 
 
-def _network(path: Path, space: str, network: Mapping[str, object]) -> list[str]:
-    """The option of `network` that the space has, and the size that the run had."""
-    file, option = kept_space(path), NETWORK
+def network_of(
+    file: SpaceFile | None, space: str, network: Mapping[str, object]
+) -> tuple[str | None, dict[str, object]]:
+    """(the option of `network` that a space has, the size that its run had); no option for a network of one's own.
+
+    `file` is the space file that lies beside the run or its genotype, `network` what the run's settings say.
+    """
     if file is not None and "cells" not in file.data:  # a network of one's own, which the group is left out for
-        return [word(f"++network.{key}", value) for key, value in network.items() if key not in OF_ONE_TRAINING]
+        return None, {key: value for key, value in network.items() if key not in OF_ONE_TRAINING}
     cells = file.data["cells"] if file is not None else None
     macro = str(cells.get("macro")) if isinstance(cells, dict) else space
     option = macro if macro in preset_names("network") else NETWORK
-    usual = _below(preset("network", option), "network")
     searched = {**_searched(macro if option != NETWORK else "darts"), **network}
+    return option, {key: value for key, value in searched.items() if key not in OF_ONE_TRAINING}
+
+
+def _network(file: SpaceFile | None, space: str, network: Mapping[str, object]) -> list[str]:
+    """The option of `network` that the space has, and the size that the run had, as words."""
+    option, size = network_of(file, space, network)
+    if option is None:
+        return [word(f"++network.{key}", value) for key, value in size.items()]
+    usual = _below(preset("network", option), "network")
     words = [word("network", option)] if option != NETWORK else []
-    for key, value in searched.items():
-        if key not in OF_ONE_TRAINING and value != usual.get(key):
+    for key, value in size.items():
+        if value != usual.get(key):
             words.append(word(f"network.{key}" if key in usual else f"++network.{key}", value))
     return words
 
@@ -119,12 +139,16 @@ def _searched(space: str) -> Mapping[str, object]:
     return _below(preset("space", space), "network") if space in preset_names("space") else {}
 
 
-def _recipe(space: str, data: Mapping[str, object], keys: set[str]) -> list[str]:
-    """The recipe that fits."""
-    coloured = data.get("name") in COLOUR and data.get("in_chans") in (None, 3) and not keys & {"data", "data.name"}
+def recipe_of(space: str, data: Mapping[str, object] | None) -> str:
+    """The recipe that fits a space, and the data of its run; None: other data, of which nothing is known."""
+    coloured = data is not None and data.get("name") in COLOUR and data.get("in_chans") in (None, 3)
     if space in NEEDS_COLOUR and coloured:
-        return [word("recipe", NEEDS_COLOUR[space])]
-    return [word("recipe", space if space in preset_names("recipe") else RECIPE)]
+        return NEEDS_COLOUR[space]
+    return space if space in preset_names("recipe") else RECIPE
+
+
+def _recipe(space: str, data: Mapping[str, object], keys: set[str]) -> list[str]:
+    return [word("recipe", recipe_of(space, None if keys & {"data", "data.name"} else data))]
 
 
 def _key(text: str) -> str:

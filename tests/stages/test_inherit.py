@@ -22,7 +22,7 @@ from supernet.runs.folder import RunFolder
 from supernet.space import get_space
 from supernet.space.form import read_space
 from supernet.stages import STAGES
-from supernet.stages.inherited import _recipe, inherited_words
+from supernet.stages.inherited.words import _recipe, inherited_words
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 RETRAIN = STAGES["retrain"]
