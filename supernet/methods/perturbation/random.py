@@ -1,9 +1,10 @@
 """Random noise on the mixing weights while weights learn (SDARTS-RS; Chen and Hsieh, arXiv:2002.05283, section 3.1).
 
-p + delta,   delta ~ U(-eps, eps) for each number,   eps from `eps` to `eps_end` in a straight line over the epochs
+p + delta,   delta ~ U(-eps, eps) for each number,   eps = `eps` + (`eps_end` - `eps`) e / T in epoch e of T
 
 The weights learn to do without exact mixing weights, which smooths the validation loss around the alphas. One delta a
-table and step, shared by its cells; the alphas' half sees p itself.
+table and step, shared by its cells; the alphas' half sees p itself. `eps_end` is what an epoch after the last would
+have, as in the authors' code.
 """
 # E edges, O operations
 
@@ -17,7 +18,6 @@ from ..noise import Noise
 from ..part import Clock
 from ..parts import PERTURBATIONS, Perturbation
 from ..problem import Problem
-from ..ramp import line
 
 __all__ = ["Random"]
 
@@ -43,7 +43,7 @@ class Random(Perturbation):
         self.to(net.alphas()[0].device)
 
     def prepare(self, clock: Clock) -> None:
-        self.eps.fill_(line(self.first, self.last, clock))
+        self.eps.fill_(self.first + (self.last - self.first) * clock.epoch / clock.epochs)
         ((_, noise),) = self._bound
         noise.fill(lambda uniform: 2 * uniform - 1, clock.step, "perturbation")
 

@@ -27,7 +27,7 @@ NONE = "none"
 class Unweighted(Relaxation):
     """`scale`, above 0, is where the scales of options without weights begin."""
 
-    traits = frozenset({"draws without alphas", "rows are no distributions"})
+    traits = frozenset({"draws without alphas", "any real weight"})
     learns_with: ClassVar[Literal["alphas", "weights"]] = "weights"
 
     def __init__(self, scale: float = 0.8) -> None:
