@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed: $$($(BIN)/python -c 'import supernet; print("supernet", supernet.__version__)') in $(VENV)."
 
-demo: $(STAMP)  ## search, retrain and export on the embedded digits, with two random cells as the control
+demo: $(STAMP)  ## search, retrain and export on embedded data, with random cells of equal size as the control
 	@$(BIN)/supernet demo
 
 test: $(STAMP)  ## the tests, in minutes; tells what they cost, and fails above a limit

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .network import Supernet, build, recalibrate
     from .space import Genotype, Space, get_space, published
     from .space.choice import Choice
+    from .space.form.allowed import allow_networks
     from .space.layers import Activation, Attention, Conv2d, Linear, Norm, Repeat, Resize
     from .space.value import rounded
     from .space.wrap import wrap
@@ -36,6 +37,7 @@ __all__ = [
     "Supernet",
     "SupernetError",
     "__version__",
+    "allow_networks",
     "build",
     "export_model",
     "get_space",
@@ -62,6 +64,7 @@ _HOME = {
     "Resize": "space.layers",
     "Space": "space",
     "Supernet": "network",
+    "allow_networks": "space.form.allowed",
     "SupernetError": "errors",
     "build": "network",
     "export_model": "api",

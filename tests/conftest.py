@@ -50,6 +50,14 @@ def logging_as_it_was() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_pages() -> None:
+    """Runs in this process write no report.html, which costs half a second each; those of the tests of the page do."""
+    from supernet.config import LogConfig
+
+    LogConfig.__init__.__kwdefaults__["report"] = False
+
+
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in."""

@@ -89,7 +89,7 @@ class Side:
         from supernet.train.bilevel import BilevelStep
 
         config = from_mapping(SearchConfig, preset("method", name))
-        sizes = {"channels": options.channels, "layers": options.layers, **config.network}
+        sizes = {**config.network, "channels": options.channels, "layers": options.layers}  # equal for all
         net = Supernet(get_space("darts"), executor=executor, seed=0, **sizes)
         self.step = BilevelStep(
             net, ImageClassification(10), method=config.method, weights=config.weights, alphas=config.alphas

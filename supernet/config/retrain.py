@@ -62,10 +62,12 @@ class RetrainConfig(StageConfig):
     genotype: str = ""  # a file, a run folder of the stage search, or a published name
     allow: list[str] = field(default_factory=list)  # as space.allow: for the space.yaml of the genotype's run
     allow_dead: bool = field(default=False, metadata={"since": 3})  # retrain one whose output its input does not reach
+    controls: int = field(default=0, metadata={"since": 3})  # random cells of equal size that are trained beside it
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     val_fraction: float = 0.1  # share of the training split kept for selection; 0 keeps the last epoch
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(0 <= self.controls <= 1000, f"controls={self.controls} must lie in 0..1000")
         require(0 <= self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie in [0, 1)")

@@ -59,6 +59,7 @@ class LogConfig:
 
     every: int = 10  # steps between two progress lines and two rows of metrics.jsonl
     tensorboard: bool = True  # write TensorBoard events
+    report: bool = True  # write report.html, the page of the run, at the end and now and then before
     progress: bool = True  # show the progress line
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from .augment import Augment
 from .registry import DATASETS, DataSet, in_memory
 from .standard import standard
 
-__all__ = ["digits"]
+__all__ = ["digits", "read_digits"]
 
 TEST = 360  # images of the test split, 36 of each class
 
@@ -21,10 +21,11 @@ TEST = 360  # images of the test split, 36 of each class
 def digits(config: DataConfig) -> DataSet:
     """1,437 training and 360 test images, cut once and for all: the seed of a run does not move them."""
     augment = Augment(**standard("digits"), mean=(0.3053,), std=(0.3760,))
-    return in_memory("digits", config, _read, tuple(str(d) for d in range(10)), augment)
+    return in_memory("digits", config, read_digits, tuple(str(d) for d in range(10)), augment)
 
 
-def _read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_digits(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8 [N, 1, 8, 8] and labels [N] of a split."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -14,7 +14,7 @@ from ..config import DataConfig
 from ..counter import permutation
 from ..errors import ClosedSplitError, SupernetError
 from ..files import JSON
-from . import digits, folder, text, timm_named, torchvision_named
+from . import cluttered, digits, folder, text, timm_named, torchvision_named
 from .augment import Augment
 from .registry import DATASETS, DataSet
 from .sources import ImageInfo, Indices, Source
@@ -26,7 +26,7 @@ __all__ = ["Splits", "open_data"]
 
 log = logging.getLogger(__name__)
 
-_ENTRIES = (digits, folder, table, text, timm_named, torchvision_named)  # imported to fill the registry
+_ENTRIES = (cluttered, digits, folder, table, text, timm_named, torchvision_named)  # imported to fill the registry
 
 
 def open_data(config: DataConfig, seed: int, task: str = "auto") -> "Splits":
@@ -54,6 +54,7 @@ class Splits:
         self.info: ImageInfo = data.info
         self.augment: Augment = data.augment
         self.seed = seed
+        self._limit = limit
         self._data = data
         self._gate = "closed"
         pool = np.arange(len(data.train), dtype=np.int64)
@@ -67,6 +68,10 @@ class Splits:
     def _of_classes(self) -> bool:
         """Whether whole numbers as targets are the numbers of classes."""
         return self.info.task == ImageInfo.task
+
+    def again(self) -> "Splits":
+        """The same splits with a gate of their own, for another network."""
+        return Splits(self._data, self.seed, self._limit)
 
     def about(self, parts: Mapping[str, View | None]) -> dict[str, JSON]:
         """The data in plain values: the task, the samples of each of `parts`, the size, the augmentation.

@@ -17,6 +17,7 @@ class Distortion(TypedDict):
 STANDARD: dict[str, Distortion] = {
     "cifar10": {"flip": True, "pad": 4, "cutout": 16},
     "cifar100": {"flip": True, "pad": 4, "cutout": 16},
+    "cluttered_digits": {"flip": False, "pad": 1, "cutout": 0},
     "digits": {"flip": False, "pad": 1, "cutout": 2},
     "fashion_mnist": {"flip": True, "pad": 4, "cutout": 0},
     "folder": {"flip": True, "pad": 4, "cutout": 16},

@@ -67,18 +67,19 @@ def write_card(
     macs: int | None = None,
     pictures: Sequence[str] = (),
     own: str = "",
+    allow: str = "",
     keeps_head: bool = False,
 ) -> str:
     """The text of README.md.
 
     `arguments` are those of the macro structure, `data` the preprocessing, `metrics` numbers by name; `dropped` names
     parts of the trained network that the folder leaves out, `pictures` files beside the card that show its cells,
-    `macs` the multiply-adds of one image. `own` tells how a network that timm cannot open is loaded, `keeps_head` that
-    timm cannot change its classifier.
+    `macs` the multiply-adds of one image. `own` tells how a network that timm cannot open is loaded,
+    `allow` is the class that timm must be allowed to import, `keeps_head` that timm cannot change its classifier.
     """
     task = data.get("task", CLASSIFICATION)
     kind, tag = _KINDS.get(task, (f"A network for the task `{_line(task)}`", "supernet"))
-    opening = own or _OPEN_TIMM + (_KEEPS_HEAD if keeps_head else _ADAPTS)
+    opening = own or _open(allow) + (_KEEPS_HEAD if keeps_head else _ADAPTS)
     sections = [
         f"# {_line(title)}",
         f"{kind} with {parameters:,} parameters{_work(macs, data)}. Its architecture is the point "
@@ -102,6 +103,14 @@ def write_card(
         _table(genotype.origin) if genotype.origin else "",
     ]
     return (_HEAD_OWN if own else _HEAD).format(tag=tag) + "\n" + "\n\n".join(text for text in sections if text) + "\n"
+
+
+def _open(allow: str) -> str:
+    """How timm opens the folder; a class of the author's own must be allowed by name, as importing it runs its code."""
+    if not allow:
+        return _OPEN_TIMM
+    line = f"\nsupernet.allow_networks({allow!r})  # the class of the network, which must be installed"
+    return _OPEN_TIMM.replace("  # registers the architecture with timm\n", f"  # registers it with timm\n{line}\n", 1)
 
 
 def _task(task: str, selects: str) -> str:

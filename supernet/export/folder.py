@@ -23,13 +23,16 @@ from torch import Tensor, nn
 from ..cost import flops
 from ..errors import SupernetError
 from ..files import MOST_RECORD, put_folder, read_text, refuse_links, tmp_path
-from ..network import build
+from ..network import build_from
 from ..network.macro import macro_of
 from ..space import SPACES, Genotype, Space, space_of
+from ..space.form import read_space
 from .card import CLASSIFICATION, write_card
 from .custom_networks import how_to_load
 from .data_facts import Arguments, DataFacts, classes_of, complete
 from .input_size import img_size_of
+from .opened import written_space
+from .opened.spaces import class_of
 from .timm_entry import check_reads_images, classifier_of, first_conv, has_timms_interface
 
 __all__ = ["export_model"]
@@ -66,14 +69,17 @@ def export_model(
     """
     net = unwrap_model(model)
     target = _target(folder)
-    known = genotype.space in SPACES  # else a network of the user's own class
+    known = genotype.space in SPACES  # else a network of the user's own, which the folder brings as data
+    form = None if known else written_space(space)
     if known:
         check_reads_images(genotype)
     dropped = [name for name in net.state_dict() if known and name.startswith("auxiliary.")]
     state = {name: value for name, value in _state(net).items() if name not in dropped}
-    network = _arguments(genotype, arguments or {}, net) if known else dict(arguments or {})
+    network: Arguments = dict(_arguments(genotype, arguments or {}, net) if known else arguments or {})
     if known:
-        _check_rebuilds(genotype, network, state)
+        _check_rebuilds(space_of(genotype), genotype, network, state)
+    elif form is not None:
+        network = _brought(form, genotype, network, state)
     facts = complete(data or {}, net, network)
     drawn = _pictures(pictures or {})
     card = write_card(
@@ -86,16 +92,28 @@ def export_model(
         dropped=["the auxiliary head"] if dropped else [],
         macs=_macs(genotype, network, data or {}) if known else None,
         pictures=list(drawn),
-        own="" if known else how_to_load(genotype, network, type(net), space),
+        own="" if known or form else how_to_load(genotype, network, type(net), space),
+        allow=(class_of(form) or "") if form else "",
         keeps_head=not has_timms_interface(net),
     )
     texts = {
-        "config.json": _json(_config(net, genotype, network, facts)),
+        "config.json": _json(_config(net, genotype, network, facts, form)),
         "genotype.json": genotype.to_json(),
         "README.md": card,
     }
     _write(target, {name: text.encode() for name, text in texts.items()} | drawn, state, check)
     return target
+
+
+def _brought(form: str, genotype: Genotype, network: Arguments, state: Mapping[str, Tensor]) -> Arguments:
+    """The arguments of a network whose space the folder brings, once they are known to rebuild it."""
+    own_class = class_of(form)
+    space = read_space(form, [own_class] if own_class else [])
+    known = inspect.signature(macro_of(space).discrete).parameters
+    told: Arguments = {key: known[key].default for key in ("num_classes", "in_chans") if key in known}
+    arguments = {key: value for key, value in {**told, **network}.items() if key != "pretrained"}
+    _check_rebuilds(space, genotype, arguments, state)
+    return arguments
 
 
 def _write(
@@ -150,9 +168,9 @@ def _arguments(genotype: Genotype, arguments: Arguments, net: nn.Module) -> Argu
     return {key: value for key, value in whole.items() if key not in _TRAINING_ONLY}
 
 
-def _check_rebuilds(genotype: Genotype, arguments: Arguments, state: Mapping[str, Tensor]) -> None:
+def _check_rebuilds(space: Space, genotype: Genotype, arguments: Arguments, state: Mapping[str, Tensor]) -> None:
     with torch.device("meta"):
-        fresh = build(genotype, **arguments).state_dict()
+        fresh = build_from(space, genotype, **arguments).state_dict()
     for name in sorted(fresh.keys() | state.keys()):
         there, here = fresh.get(name), state.get(name)
         if there is None or here is None or there.shape != here.shape:
@@ -163,7 +181,9 @@ def _check_rebuilds(genotype: Genotype, arguments: Arguments, state: Mapping[str
             )
 
 
-def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: DataFacts) -> dict[str, object]:
+def _config(
+    net: nn.Module, genotype: Genotype, arguments: Arguments, data: DataFacts, form: str | None
+) -> dict[str, object]:
     """The content of config.json, in timm's layout; without an architecture where timm cannot open it."""
     pretrained: dict[str, object] = {
         "custom_load": False,
@@ -177,7 +197,7 @@ def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: Data
         "first_conv": first_conv(net),
         "classifier": classifier_of(net),
     }
-    config: dict[str, object] = {"architecture": "sn_cellnet"} if genotype.space in SPACES else {}
+    config: dict[str, object] = {"architecture": "sn_cellnet"} if form or genotype.space in SPACES else {}
     for key, value in (
         ("num_classes", classes_of(net, arguments)),
         ("num_features", getattr(net, "num_features", None)),
@@ -192,7 +212,8 @@ def _config(net: nn.Module, genotype: Genotype, arguments: Arguments, data: Data
     config |= {key: data[key] for key in ("target_mean", "target_std") if key in data}
     if names := data.get("class_names"):
         config["target_names" if task == "regression" else "label_names"] = names
-    config["model_args"] = {"genotype": json.loads(genotype.to_json()), **arguments}
+    brought = {"space": form} if form else {}
+    config["model_args"] = {"genotype": json.loads(genotype.to_json()), **brought, **arguments}
     config["pretrained_cfg"] = pretrained
     return config
 

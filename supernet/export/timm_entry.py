@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ..arguments import MOST_OF_NETWORK
 from ..errors import GenotypeError, SupernetError, unknown
-from ..network import build
+from ..network import build_from
 from ..network.macro import macro_of
-from ..space import SPACES, Genotype, published, space_of
+from ..space import SPACES, Genotype, Space, published, space_of
 from .data_facts import Arguments
 from .input_size import img_size_of, resample_positions, sized
+from .opened import fit_head, opened_space
 from .stored import check_folder, check_shapes, folder_of
 
 __all__ = [
@@ -96,26 +97,35 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
             "config.json names no genotype, or a file of one; exports hold theirs in model_args, as JSON"
         )
     point = as_genotype(genotype)
-    if point.space not in SPACES:
+    written = kwargs.pop("space", None)
+    if record is not None and folder is not None:
+        check_folder(folder)
+    if written is None and point.space not in SPACES:
         raise SupernetError(
             f"this is a network of its author's own class {point.space[:60]!r}, which timm cannot build; "
             "load it with that class, as the README.md of its folder says"
         )
 
-    check_reads_images(point)
+    if written is None:
+        check_reads_images(point)
+    space = space_of(point) if written is None else opened_space(written, point)
     if record is not None:
-        _check_record(record, folder)
+        _check_record(record, folder, space)
 
-    parameters = inspect.signature(macro_of(space_of(point)).discrete).parameters
+    parameters = inspect.signature(macro_of(space).discrete).parameters
 
     def network(**typed: Any) -> nn.Module:
         arguments = dict(sized(typed, parameters, point.space))
         _bounded(arguments)
+        if written is not None and "pretrained" in parameters:  # the folder's own weights follow
+            arguments["pretrained"] = False
         if arguments.get("num_classes") == 0:
             arguments.pop("auxiliary", None)  # a second classifier of nothing
-        net = build(point, **arguments)
+        net = build_from(space, point, **arguments)
         if not has_timms_interface(net):
-            _check_kept_whole(point, pretrained, kwargs)
+            _check_kept_whole(
+                point, pretrained, kwargs, any_classes=written is not None and "num_classes" in parameters
+            )
         vars(net)["_traits"] = {"first_conv": first_conv(net)}  # the stem decides, not the entry
         return net
 
@@ -126,11 +136,23 @@ def create_cellnet(variant: str, pretrained: bool, genotype: GenotypeLike, **kwa
         if "out_indices" not in kwargs:
             known = {key: value for key, value in kwargs.items() if key in {*parameters, "img_size"}}
             kwargs["out_indices"] = tuple(range(_resolutions(network, known)))
-    model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fit, **kwargs)
+    model = build_model_with_cfg(network, variant, pretrained, pretrained_filter_fn=_fitter(kwargs), **kwargs)
     model = model.to(device=device, dtype=dtype)
     if not kwargs.get("features_only"):
         vars(model)["pretrained_cfg"] |= {"first_conv": first_conv(model), "classifier": classifier_of(model)}
     return model
+
+
+def _fitter(kwargs: Arguments) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
+    """What makes stored weights, of any shapes, fit the network that `kwargs` ask for."""
+    cfg = kwargs.get("pretrained_cfg")
+    stored = cfg.get("num_classes") if isinstance(cfg, Mapping) else getattr(cfg, "num_classes", None)
+
+    def fit(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        fits = _fit(state, model)
+        return fits if has_timms_interface(model) else fit_head(fits, model, stored)
+
+    return fit
 
 
 def _bounded(arguments: Arguments) -> None:
@@ -140,23 +162,23 @@ def _bounded(arguments: Arguments) -> None:
             raise SupernetError(f"argument {key}={str(value)[:40]} of the network must be at most {most}")
 
 
-def _check_record(record: Arguments, folder: Path | None) -> None:
+def _check_record(record: Arguments, folder: Path | None, space: Space) -> None:
     """Raises SupernetError where what a config.json says of its network is none, or not that of its weights."""
     point = as_genotype(record["genotype"])
-    known = inspect.signature(macro_of(space_of(point)).discrete).parameters
-    arguments = sized({key: value for key, value in record.items() if key != "genotype"}, known, point.space)
+    known = inspect.signature(macro_of(space).discrete).parameters
+    own = {key: value for key, value in record.items() if key not in ("genotype", "space")}
+    arguments = dict(sized(own, known, point.space))
     if strange := [key for key in arguments if key not in known]:  # timm's own words may name other files
         raise SupernetError(unknown("argument in model_args of config.json:", strange[0], [*known][2:]))
     _bounded(arguments)
     if folder is not None:
-        check_folder(folder)
         with torch.device("meta"):
-            network = build(point, **arguments)
+            network = build_from(space, point, **arguments)
         head = [f"{name}." for name in (classifier_of(network), first_conv(network)) if name]
         check_shapes(folder, network, ("auxiliary.", *head))
 
 
-def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments) -> None:
+def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments, *, any_classes: bool = False) -> None:
     """Raises SupernetError where timm would take apart a network that lacks its functions for that."""
     reason = f"networks of space {point.space!r} lack timm's functions"
     if kwargs.get("features_only"):
@@ -164,7 +186,7 @@ def _check_kept_whole(point: Genotype, pretrained: bool, kwargs: Arguments) -> N
     cfg = kwargs.get("pretrained_cfg")
     stored = cfg.get("num_classes") if isinstance(cfg, Mapping) else getattr(cfg, "num_classes", None)
     asked = kwargs.get("num_classes")
-    if pretrained and None not in (stored, asked) and stored != asked:
+    if pretrained and not any_classes and None not in (stored, asked) and stored != asked:
         raise SupernetError(
             f"num_classes={asked}: {reason}, so the classifier stays as it was trained, with {stored} classes; open it "
             "without num_classes=, or put a layer of your own in its place"

@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from timm.utils import unwrap_model
 from torch import Tensor, nn
 
 from ..errors import SupernetError
+from ..space.form.allowed import VARIABLE
 
 __all__ = ["MOST_DIFFERENCE", "check_reopens", "verify_export"]
 
@@ -38,11 +40,19 @@ save_file({"y": y.contiguous()}, outputs)
 """
 
 
-def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Tensor, *, timeout: float = 600) -> float:
+def verify_export(
+    folder: str | os.PathLike[str],
+    model: nn.Module,
+    example: Tensor,
+    *,
+    timeout: float = 600,
+    allow: Sequence[str] = (),
+) -> float:
     """Largest absolute difference between the logits of `model` and of `folder` opened by timm in a fresh process.
 
-    `example` is a batch [B, C, H, W]. Both sides run on the CPU in eval mode, in float32 and with equal memory layouts,
-    so that an export without loss gives 0.0. `model` is left as it was. Raises SupernetError where the fresh process
+    `example` is a batch [B, C, H, W]; `allow` has import paths that the folder may name.
+    Both sides run on the CPU in eval mode, in float32 and with equal memory layouts, so
+    that an export without loss gives 0.0. `model` is left as it was. Raises SupernetError where the fresh process
     fails, with its last line, or takes more than `timeout` seconds.
     """
     folder = Path(folder).resolve()
@@ -64,6 +74,8 @@ def verify_export(folder: str | os.PathLike[str], model: nn.Module, example: Ten
             str(torch.get_num_threads()),
         ]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+        if allow:  # a class of the user's own is found where this process finds it
+            environment |= {VARIABLE: ",".join(allow), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:

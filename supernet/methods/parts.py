@@ -4,15 +4,15 @@ group             called                                      one idea a file in
 relaxation        alpha [E, O] -> p [E, O]                    relaxation/
 connectors        p [E, O] -> p [E, O], or an edge's outputs  connector/
 sampler           p, alpha, noise -> p, gate                  sampler/
-perturbation      the mixture of the weight half              (none yet)
-regularisers      gradients to add                            (none yet)
+perturbation      the mixture of the weight half              perturbation/
+regularisers      gradients to add                            regulariser/
 hypergradient     dL_val/dalpha                               hypergradient/
 filters           the weights' gradients, before clipping     (none yet)
 alpha_optimiser   the step of the alphas                      alpha_optimiser/
-after_update      what follows the step of the weights        (none yet)
-watchers          verdicts at an epoch's end                  (none yet)
+after_update      what follows the step of the weights        after_update/
+watchers          verdicts at an epoch's end                  watcher/
 selector          the genotype                                selector/
-schedule          the phases                                  (none yet)
+schedule          the phases                                  schedule/
 """
 # E edges, O operations, B batch, C channels, H height, W width
 

@@ -34,7 +34,9 @@ def bounded(space: Space) -> AbstractContextManager[object]:
 
 def sized_by_files(space: Space) -> bool:
     """Whether a genotype or space file says how large the networks of `space` are, and no code of the user's own."""
-    return space.name in SPACES or isinstance(space.factory, NetworkForm)
+    return (
+        space.name in SPACES or isinstance(space.factory, NetworkForm) or getattr(space.factory, "sized_by_file", False)
+    )
 
 
 class _Counting(TorchFunctionMode):

@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["RunLock"]
+__all__ = ["RunLock", "in_use"]
 
 NAME, HELD, OWNER = ".lock", ".lock-held", "owner.json"
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
@@ -133,6 +133,12 @@ class RunLock:
         if holder and holder["host"] != platform.node():
             way_out += f"; if it is gone, remove {owner.parent if owner.name == OWNER else owner}"
         return f"the run folder {self.folder} is in use by {who}; {way_out}"
+
+
+def in_use(folder: str | os.PathLike[str]) -> bool:
+    """Whether a process that may still run has noted itself in the lock of `folder`; takes and changes nothing."""
+    path = Path(folder)
+    return _alive(_read(path / NAME)) or _alive(_read(path / HELD / OWNER))
 
 
 # A lock of flock is shared with forked children (workers that read data), which may outlive a killed parent.

@@ -10,7 +10,9 @@ from ..errors import SupernetError
 if TYPE_CHECKING:
     from .identity import RunSettings
 
-__all__ = ["data_label", "run_path"]
+__all__ = ["PAGE", "data_label", "run_path"]
+
+PAGE = "report.html"  # in a run folder: the page about it
 
 BY_ROOT = ("folder", "image_folder", "imagefolder")  # names of data that say nothing without their root
 

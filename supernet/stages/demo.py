@@ -1,4 +1,4 @@
-"""The stage `demo`: search, retrain and export on the embedded digits, with random cells as the control."""
+"""The stage `demo`: search, retrain and export on cluttered digits, with random cells as the control."""
 
 from ..errors import SupernetError
 from .stage import Stage, Words
@@ -7,7 +7,7 @@ __all__ = ["STAGE"]
 
 
 HELP = """\
-Usage: supernet demo        searches, retrains and exports on the embedded digits, beside two random cells of equal size
+Usage: supernet demo        searches, retrains and exports on cluttered digits, beside random cells of equal size
        supernet demo fresh  the same from the beginning; without it what is there is found or goes on
 
 It takes some minutes on two cores, needs no download, and leaves its runs in runs/demo."""
@@ -29,7 +29,7 @@ def run(words: Words) -> int:
 
 STAGE = Stage(
     name="demo",
-    help="all three on the embedded digits, with random cells as the control",
+    help="all three on embedded data, with random cells as the control",
     example="supernet demo",
     run=run,
 )

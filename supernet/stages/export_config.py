@@ -1,6 +1,6 @@
 """The settings of the stage `export`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["ExportConfig"]
 
@@ -11,3 +11,4 @@ class ExportConfig:
 
     run: str = ""  # the folder of a finished run of the stage retrain
     to: str | None = None  # the folder to write; None: <run>/model
+    allow: list[str] = field(default_factory=list)  # prefixes of import paths whose classes the run's space may name

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..config import RetrainConfig
@@ -75,6 +75,17 @@ def following(run: "RunFolder") -> str:
     return f"python -c {shlex.quote(f'from supernet.train.trained import trained_network as load; {load}')}"
 
 
+def rows(run: "RunFolder") -> Mapping[str, str]:
+    """Those of every run, and the random cells of equal size that were trained beside it."""
+    from .controls.beside import control_rows, controls_of, measured
+
+    result, shown = run.trained(), run_rows(run)
+    if controls := controls_of(result, run.result_path):
+        _, value = measured(result["metrics"], str(result.get("selects", "top1")))
+        shown |= control_rows(value, controls)
+    return shown
+
+
 def score(run: "RunFolder") -> float | None:
     """Of the best epoch, which is the one that is kept."""
     result = run.trained()
@@ -90,7 +101,7 @@ STAGE = Stage(
     label=label,
     overrides=overrides,
     inherited=inherited,
-    rows=run_rows,
+    rows=rows,
     next=following,
     score=score,
 )

@@ -13,6 +13,7 @@ from ..export.timm_entry import check_reads_images
 from ..report.drawings import card_pictures
 from ..runs.shapes import RETRAINED, as_written
 from ..space import SPACES, Genotype
+from ..space.lookup import find_space
 from ..train.trained import finished_retraining, trained_network
 from .export_config import ExportConfig
 from .run_retrain import Retrained
@@ -38,20 +39,24 @@ def run_export(config: ExportConfig) -> Exported:
     run = finished_retraining(config.run)
     result = run.trained(RETRAINED)
     genotype = Genotype.load(run.genotype_path)
-    if genotype.space not in SPACES:
-        raise SupernetError(
-            f"space {genotype.space[:60]!r} is not registered, so timm could not build its network again; in Python "
-            "supernet.train.trained.trained_network(RUN) loads it"
-        )
-    check_reads_images(genotype)
-    model = trained_network(run.path)
+    space = None
+    if genotype.space in SPACES:
+        check_reads_images(genotype)
+    else:
+        space = find_space(run.path, genotype, config.allow)
+        if "input_size" not in result["data"]:
+            raise SupernetError(
+                f"timm holds image models, and the network of {run.path} reads something else; in Python "
+                "supernet.train.trained.trained_network(RUN) loads it"
+            )
+    model = trained_network(run.path, config.allow)
     data = result["data"]
     with as_written(run.result_path, "what is known of images"):
         example = torch.randn(4, *complete(data, model, result["arguments"])["input_size"], generator=_generator())
     differences: list[float] = []
 
     def check(written: Path) -> None:
-        difference = verify_export(written, model, example)
+        difference = verify_export(written, model, example, allow=config.allow)
         if not difference <= MOST_DIFFERENCE:
             raise SupernetError(f"the model reopened from {written} differs by {difference:.2e} in its outputs")
         differences.append(difference)
@@ -64,6 +69,7 @@ def run_export(config: ExportConfig) -> Exported:
         data=data,
         metrics={key: value for key, value in result["metrics"].items() if key.startswith(("val/", "test/"))},
         pictures=card_pictures(genotype),
+        space=space,
         check=check,
     )
     return Exported(written, differences[0])

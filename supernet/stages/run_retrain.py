@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .. import cost
 from ..config import RetrainConfig
 from ..data.loader import Batch, EvalLoader
 from ..data.sources import ImageInfo
 from ..data.splits import Splits
 from ..data.timm_eval import as_batches, has_pictures, timm_test_loader
 from ..errors import NumbersError, SupernetError
+from ..network.macro import macro_of
 from ..report.notebook import epochs_of, result_html, result_text
 from ..runs.folder import RunFolder, as_begun
 from ..runs.names import data_label
@@ -26,10 +28,13 @@ from ..space import Genotype, Space
 from ..space.lookup import find_genotype, find_space
 from ..tasks.regression import Regression
 from ..tasks.task import Task, name_of
+from ..train.compatibility import fit_arguments
 from ..train.dead import dead_network, samples_of
 from ..train.measure import evaluate
 from ..train.retrain import RetrainProgram, discrete_network
+from .controls.beside import Control, drawn, measured, settings_of_control
 from .labels import label_of_retraining
+from .report.reporter import Reporter
 from .running import data_of, loop_of, run_folder, task_of
 from .space_config import keep
 
@@ -55,6 +60,7 @@ class Retrained:
     folder: Path | None
     space: Space | None = None
     history: Sequence[Mapping[str, object]] = ()  # the metrics of each epoch that ended in this process
+    controls: Sequence[Control] = ()  # random cells of equal size, trained beside it
 
     def __repr__(self) -> str:
         return result_text("Retrained", self.genotype, self.metrics, self.done, self.folder)
@@ -92,8 +98,10 @@ def run_retrain(
     _refuse_dead(space.dead(genotype), genotype, config)
     if ranks.main:
         _warn_of_other_data(config)
+    handed = splits, task
     splits, same_data = data_of(config, "retrain", splits, ranks)
     task = task or task_of(splits, config.task, config.recipe.smoothing)
+    controls = _controls(config, space, genotype, splits, task, handed, in_folder)
     with run_folder(config, "retrain", label, in_folder, ranks, same_data) as run:
         finished = run is not None and run.finished
         seed_everything(config.seed)
@@ -101,7 +109,8 @@ def run_retrain(
         if (run is None or run.new) and not config.allow_dead:
             _refuse_dead(dead_network(space, net, lambda: _samples(splits, task, config)), genotype, config)
         program = RetrainProgram(config, net, splits, task, ranks.device(pick(config.device)), ranks)
-        loop = loop_of(program, config, run, ranks)
+        reporter = Reporter(run, config.log, space, ranks.main)
+        loop = loop_of(program, config, run, ranks, reporter.epoch)
         outcome = loop.run(until)
         if outcome.done:
             _refuse_nonsense(outcome.best, config)
@@ -116,11 +125,42 @@ def run_retrain(
                 genotype.save(run.genotype_path)
                 facts = {"arguments": arguments, "data": _describe(splits.info, task), "seconds": outcome.seconds}
                 facts |= {"parameters": _parameters(program.model), "selects": task.selects}
+                facts |= {"controls": [one.as_json() for one in controls]} if controls else {}
                 run.finish({"genotype": genotype.hash, "metrics": metrics, **facts})
+                reporter.end()
         ranks.barrier()
         path = run.path if run is not None else None
         trained = program.model, genotype, arguments, _describe(splits.info, task), metrics
-        return Retrained(*trained, outcome.seconds, outcome.done, path, space, outcome.history)
+        return Retrained(*trained, outcome.seconds, outcome.done, path, space, outcome.history, controls)
+
+
+def _controls(
+    config: RetrainConfig,
+    space: Space,
+    genotype: Genotype,
+    splits: Splits,
+    task: Task,
+    handed: tuple[Splits | None, Task | None],
+    in_folder: bool,
+) -> list[Control]:
+    """Random cells of equal size, trained as `genotype` will be; `handed` are data and task as they were given."""
+    if not config.controls:
+        return []
+    if not splits.has_test and splits.for_retrain(config.val_fraction)[1] is None:
+        raise SupernetError("controls are compared on a test split or a validation part: set val_fraction above 0")
+    arguments = fit_arguments(macro_of(space).discrete, config.network, splits.info, task)
+    points = drawn(space, genotype, config, lambda point: cost.parameters(point, space=space, **arguments))
+    controls: list[Control] = []
+    for number, point in enumerate(points, start=1):
+        log.info("control %d of %d: a random cell of equal size", number, len(points))
+        settings = settings_of_control(config, number)
+        data = handed[0].again() if handed[0] is not None else None  # each network has a test of its own
+        one = run_retrain(settings, genotype=point, space=space, splits=data, task=handed[1], in_folder=in_folder)
+        metric, score = measured(one.metrics, task.selects)
+        folder = str(one.folder) if one.folder else None
+        seconds = RunFolder(one.folder).trained()["seconds"] if one.folder else one.seconds
+        controls.append(Control(point.hash, _parameters(one.model), metric, score, task.maximise, seconds, folder))
+    return controls
 
 
 def _samples(splits: Splits, task: Task, config: RetrainConfig) -> Tensor | None:

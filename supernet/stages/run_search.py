@@ -29,6 +29,7 @@ from ..train.phases import planned
 from ..train.search import SearchProgram
 from ..version import versions
 from .labels import label_of_search
+from .report.reporter import Reporter
 from .running import data_of, loop_of, run_folder, task_of
 from .space_config import configured, keep, label_of, label_of_own
 
@@ -94,7 +95,8 @@ def run_search(
         _warn(() if finished or not ranks.main else cautions)
         seed_everything(config.seed)
         program = SearchProgram(config, space, splits, task, device, ranks, show=show_supernet)
-        outcome = loop_of(program, config, run, ranks).run(until)
+        reporter = Reporter(run, config.log, space, ranks.main)
+        outcome = loop_of(program, config, run, ranks, reporter.epoch).run(until)
         genotype = program.result(outcome.last, _main_versions())
         if run is not None and finished:
             genotype = Genotype.load(run.genotype_path)
@@ -104,6 +106,7 @@ def run_search(
             decisions = {"closest": program.closest(), "margins": program.margins()}
             notes = _notes(program, config, genotype)
             run.finish({**about, "seconds": outcome.seconds, **decisions, "note": notes})
+            reporter.end()
         ranks.barrier()  # what the main rank has written is there for all of them
         return Searched(
             genotype,

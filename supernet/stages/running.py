@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from .. import files
 from ..config import RetrainConfig, SearchConfig
 from ..data.loader import Batch
@@ -17,6 +19,7 @@ from ..errors import SupernetError, short
 from ..files import JSON
 from ..runs.folder import RunFolder
 from ..runs.same_data import compare_or_note, tell_finished
+from ..runtime.energy import counter_of
 from ..runtime.ranks import Ranks
 from ..tasks.regression import Regression
 from ..tasks.task import AUTO, TASKS, Task, require_name
@@ -31,6 +34,11 @@ log = logging.getLogger(__name__)
 class _HasFolder(Protocol):
     @property
     def folder(self) -> Path | None: ...
+
+
+class _OnDevice(Program[Batch], Protocol):
+    @property
+    def device(self) -> torch.device: ...
 
 
 def folder_of(result: _HasFolder) -> RunFolder:
@@ -172,9 +180,21 @@ def _or_discarded(run: RunFolder) -> Iterator[None]:
 
 
 def loop_of(
-    program: Program[Batch], config: SearchConfig | RetrainConfig, run: RunFolder | None, ranks: Ranks
+    program: _OnDevice,
+    config: SearchConfig | RetrainConfig,
+    run: RunFolder | None,
+    ranks: Ranks,
+    after_epoch: Callable[[], None],
 ) -> Loop[Batch]:
     """The loop over `program`, which lives in the folder `run`, or only in memory."""
     if run is not None and ranks.main:
         log.info("run folder: %s", run.path)
-    return Loop(program, run=run, checkpoint=config.checkpoint, log_config=config.log, ranks=ranks)
+    return Loop(
+        program,
+        run=run,
+        checkpoint=config.checkpoint,
+        log_config=config.log,
+        ranks=ranks,
+        after_epoch=after_epoch,
+        energy=counter_of(program.device) if run is not None and ranks.world == 1 else None,
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeAlias,
 from ..errors import SupernetError, short
 from ..files import slug
 from ..runs.meanings import explained, margin_rows
+from ..runs.names import PAGE
 from ..runs.shapes import as_written
 from ..tasks.compare import finite
 
@@ -142,6 +143,8 @@ def run_rows(run: "RunFolder") -> dict[str, str]:
         rows |= margin_rows(result.get("margins", ()))
         rows |= {word: "; ".join(result[word]) for word in ("closest", "note") if result.get(word)}
     rows["genotype"] = f"{run.genotype_path}  ({result['genotype']})"
+    if (page := run.path / PAGE).is_file():
+        rows["page"] = str(page)
     return rows
 
 

@@ -5,7 +5,7 @@ is taken after that epoch's end. What is trained is a `Program`; the loop knows 
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -130,8 +130,15 @@ class Loop(Generic[B]):
         checkpoint: CheckpointConfig | None = None,
         log_config: LogConfig | None = None,
         ranks: Ranks | None = None,
+        after_epoch: Callable[[], None] = lambda: None,
+        energy: Callable[[], float] | None = None,
     ) -> None:
-        self.program, self.ranks = program, ranks or Ranks()
+        """`after_epoch` is called where an epoch has ended and is being saved; it must change nothing of the run.
+
+        `energy` counts the joules of the device: the row of an epoch tells those of its part in this process.
+        """
+        self.program, self.ranks, self._after_epoch = program, ranks or Ranks(), after_epoch
+        self._energy, self._energy_before = energy, 0.0
         self.session = Session(program.stage, run=run, checkpoint=checkpoint, log_config=log_config, team=self.ranks)
         self.sums: dict[str, dict[str, Tensor]] = {}  # of the epoch so far, on this rank
         self.last: Metrics = {}
@@ -196,6 +203,7 @@ class Loop(Generic[B]):
         session = self.session
         epoch, start = divmod(session.step, self.program.steps)
         self._images, self._epoch_began = 0, time.monotonic()
+        self._energy_before = self._energy() if self._energy is not None else 0.0
         for batch in self.program.batches(epoch, start):
             sums = self.program.step(batch, epoch, session.step)
             session.step += 1
@@ -219,6 +227,8 @@ class Loop(Generic[B]):
             stopped = session.step == until or session.stopping()
             if ended or stopped or session.save_due:
                 self._save(better=ended and self.best.get("epoch") == epoch)
+            if ended:
+                self._after_epoch()
             if stopped:  # as it was before saving: a signal that came since is heeded after one more step
                 return
 
@@ -243,6 +253,8 @@ class Loop(Generic[B]):
             self.best = dict(self.last)
         seconds = time.monotonic() - self._epoch_began
         timing = {"images_per_second": round(self._images / seconds, 1)} if self._images and seconds else {}
+        if self._energy is not None:
+            timing["joules"] = round(self._energy() - self._energy_before, 3)
         session.scalars({k: v for k, v in self.last.items() if k != "epoch"}, epoch=epoch, timing=timing)
         session.record(self.program.record(epoch), epoch)
         if session.log is not None and session.log_config.tensorboard:

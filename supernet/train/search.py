@@ -288,11 +288,13 @@ class SearchProgram(TrainingProgram):
         return "no live one is near it" if asked else "dead_cells=neighbour takes a live one near it"
 
     def record(self, epoch: int) -> Mapping[str, JSON]:
-        """The genotype, the margins and the alphas [E][O] of the present state."""
+        """The genotype, the margins, and [E][O] of the present state: the alphas, and what the method makes of them."""
+        strengths = self.net.strengths()
         return {
             "genotype": json.loads(self.genotype().to_json()),
             "margins": self.margins(),
             "alphas": {name: alpha.detach().tolist() for name, alpha in self.net.alpha.items()},
+            "strengths": {name: [[round(p, 6) for p in row] for row in rows] for name, rows in strengths.items()},
         }
 
     def margins(self) -> list[JSON]:

@@ -1,5 +1,6 @@
 """The network of a finished retraining, from its run folder."""
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import SupernetError, short
 from ..network import build_from
 from ..network.bounded import sized_by_files
+from ..network.macro import macro_of
 from ..network.shapes import difference
 from ..runs.checkpoint import Checkpoints
 from ..runs.folder import RunFolder
@@ -49,6 +51,8 @@ def trained_network(run: str | os.PathLike[str], allow: Sequence[str] = ()) -> n
             f"{short(result['genotype'])}"
         )
     space = find_space(retraining.path, genotype, allow)
+    if "pretrained" in inspect.signature(macro_of(space).discrete).parameters:
+        arguments["pretrained"] = False  # its weights are overwritten below
     # A checkpoint of another run is refused by the hash of its settings, and by the digest of its data.
     best = Checkpoints(retraining.checkpoints, config=retraining.hash, data=noted_digest(retraining)).best()
     if best is None:

@@ -54,13 +54,13 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def test_the_surface_is_this() -> None:
     """A new stage or top-level setting is a promise to users: it is entered here on purpose."""
-    assert set(cli.STAGES) == {"search", "retrain", "compare", "export", "draw", "doctor", "demo"}
+    assert set(cli.STAGES) == {"search", "retrain", "compare", "export", "draw", "report", "watch", "doctor", "demo"}
     shared = {"seed", "epochs", "batch_size", "device", "amp", "deterministic", "data", "network", "run", "checkpoint"}
     shared |= {"log", "guard", "task"}
     schemas = {name: stage.config for name, stage in cli.STAGES.items() if stage.config is not None}
     assert {stage: set(schema.__dataclass_fields__) for stage, schema in schemas.items()} == {
         "search": shared | {"space", "method", "weights", "alphas", "alpha_share", "executor", "capture", "dead_cells"},
-        "retrain": shared | {"genotype", "allow", "allow_dead", "recipe", "speed", "val_fraction"},
+        "retrain": shared | {"genotype", "controls", "allow", "allow_dead", "recipe", "speed", "val_fraction"},
         "compare": {
             "methods",
             "seeds",
@@ -79,7 +79,7 @@ def test_the_surface_is_this() -> None:
             "allow",
             "run",
         },
-        "export": {"run", "to"},
+        "export": {"run", "to", "allow"},
     }
 
 
@@ -120,7 +120,7 @@ print({"torch", "timm"} & set(sys.modules))
     assert done.stdout.endswith("set()\n"), done.stderr
     done = outside(sys.executable, "-m", "supernet", "serach", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    allowed = "Allowed: compare, demo, doctor, draw, export, retrain, search"
+    allowed = "Allowed: compare, demo, doctor, draw, export, report, retrain, search, watch"
     assert done.stderr == f"error: unknown stage 'serach'; did you mean 'search'? {allowed}\n"
 
 

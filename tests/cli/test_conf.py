@@ -64,7 +64,7 @@ def test_the_groups_are_these() -> None:
         "space/autoformer_tiny", "space/grammar", "space/mobilenetv3_like", "space/nas_bench_macro",
         "space/timm_resnet_width",
         "data/digits", "data/cifar10", "data/cifar100", "data/mnist", "data/fashion_mnist", "data/svhn", "data/folder",
-        "data/text", "data/timm", "data/csv",
+        "data/text", "data/timm", "data/csv", "data/cluttered_digits",
         "recipe/digits", "recipe/darts_cifar", "recipe/darts_imagenet", "recipe/darts_rnn", "recipe/timm_modern",
         "network/small", "network/darts_cifar", "network/darts_imagenet", "network/darts_rnn", "network/nasbench201",
         "network/robust_darts",

@@ -75,7 +75,8 @@ def test_it_is_what_the_data_have(tmp_path: Path) -> None:
             Image.new("RGB", (8, 8)).save(tmp_path / "train" / name / f"{number}.png")
     augments = {name: entry.augment for name, entry in NAMED.items()}
     augments["folder"] = open_data(DataConfig(name="folder", root=str(tmp_path)), 0).augment
-    augments["digits"] = open_data(DataConfig(), 0).augment
+    for name in ("digits", "cluttered_digits"):
+        augments[name] = open_data(DataConfig(name=name), 0).augment
     assert set(augments) == set(STANDARD) - {"timm"}
     for name, augment in augments.items():
         assert {key: getattr(augment, key) for key in KEYS} == STANDARD[name], name

@@ -319,14 +319,15 @@ def test_the_test_split_stays_closed(root: Path, monkeypatch: pytest.MonkeyPatch
         pass
 
 
-@pytest.mark.parametrize("name", ["digits", *torchvision_named.NAMED])
+@pytest.mark.parametrize("name", ["digits", "cluttered_digits", *torchvision_named.NAMED])
 def test_search_opens_training_data_only(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every entry that is held in memory: its reader is asked for the test part by the final evaluation alone."""
     asked: list[bool] = []
-    if name == "digits":
-        plain = registry.DATASETS["digits"].__globals__["_read"]
+    if name.endswith("digits"):
+        used, reader = registry.DATASETS[name].__globals__, "read_digits"
+        plain = used[reader]
         replaced = lambda train: _noting(asked, train, plain(train))  # noqa: E731
-        monkeypatch.setitem(registry.DATASETS["digits"].__globals__, "_read", replaced)
+        monkeypatch.setitem(used, reader, replaced)
     else:
         monkeypatch.setattr(torchvision_named, "_open", lambda n, c, train: _noting(asked, train, _Fake(n, train)))
     data = open_data(DataConfig(name=name, root=str(tmp_path)), 0)

@@ -143,6 +143,7 @@ def test_text_and_what_is_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         record(tmp_path, "text")
     digits = record(None, "digits")
     assert digits["digits"].counts == {"digits": 1797}
+    assert record(None, "cluttered_digits") == digits, "they are made of the same table"
 
 
 def test_a_kind_that_is_not_known_by_its_files_and_what_settings_name(tmp_path: Path) -> None:

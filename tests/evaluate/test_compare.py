@@ -95,7 +95,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     for refuse in (lambda name: stop if name == f"{FIRST} 3" else None, lambda name: None, lambda name: None):
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Interrupted):
             patch.chdir(result.root)
-            patch.setattr(digits, "_read", cache(digits._read))  # dozens of times the same file
+            patch.setattr(digits, "read_digits", cache(digits.read_digits))  # dozens of times the same file
             result.ran.append(count(patch, refuse))
             compare(*WORDS)
     return result

@@ -255,7 +255,7 @@ def test_the_stage_leaves_no_folder_that_opens_to_something_else(
     genotype = get_space("grammar").sample(random.Random(4))
     data = {"name": "digits", "limit": 32}
     supernet.retrain(genotype, data=data, epochs=1, batch_size=16, run=tmp_path / "run")
-    monkeypatch.setattr(run_export, "verify_export", lambda *_: 0.5)
+    monkeypatch.setattr(run_export, "verify_export", lambda *_, **__: 0.5)
     with pytest.raises(SupernetError, match=r"the export differs by 5.00e-01 .*; nothing was written to"):
         run_export.run_export(ExportConfig(run=str(tmp_path / "run")))
     assert not (tmp_path / "run" / "model").exists()
@@ -446,6 +446,7 @@ class Fitted(nn.Module):
 def loaded_by_its_card(folder: Path, monkeypatch: pytest.MonkeyPatch, **known: Any) -> nn.Module:
     """The model of the card's code, run in the folder."""
     code = (folder / "README.md").read_text().partition("```python")[2].partition("```")[0]
+    code = code.replace("PATH/OF/THIS/FOLDER", str(folder))
     monkeypatch.chdir(folder)
     exec(code, known)  # the lines that a reader is told to run
     return known["model"].eval()
@@ -466,7 +467,7 @@ def test_the_card_of_ones_own_network_knows_what_the_data_fitted(
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_the_card_of_a_wrapped_network_calls_wrap(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_of_a_wrapped_network_loads_it(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = timm.create_model("test_resnet", num_classes=4)
     rules = {"layer1.*.conv1": {"k5": kernel(5)}}
     space = wrap(model, rules, example=(3, 24, 24))

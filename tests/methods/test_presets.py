@@ -31,7 +31,7 @@ from tests.support.zoo_small import SMALL
 
 PRESETS = preset_names("method")
 # Names of before and the newcomer's are presets of others, to the letter.
-ALIASES = {"darts_first_order": "darts", "darts_second_order": "darts2", "default": "drnas"}
+ALIASES = {"darts_first_order": "darts", "darts_second_order": "darts2"}
 DISTINCT = [name for name in PRESETS if name not in ALIASES]
 NETWORKS: dict[str, dict[str, Any]] = {
     "darts": {"channels": 4, "layers": 3},

@@ -14,7 +14,7 @@ source <(supernet completion bash)
 complete -p supernet
 ask() { COMP_LINE="$*"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_POINT=${#COMP_LINE}; COMPREPLY=()
         _supernet_complete; printf '%s\n' "${COMPREPLY[*]}"; }
-ask supernet re
+ask supernet ret
 ask supernet retrain recipe=dig
 """
 

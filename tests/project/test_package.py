@@ -29,6 +29,7 @@ PUBLIC = {
     "Supernet",
     "SupernetError",
     "__version__",
+    "allow_networks",
     "build",
     "export_model",
     "get_space",

@@ -28,14 +28,14 @@ def search_config(root: Path, **more: Any) -> SearchConfig:
 
 def test_a_search_never_reads_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file is not even opened; retraining opens it once, at its end."""
-    read = digits._read
+    read = digits.read_digits
     opened: list[bool] = []
 
     def watched(train: bool) -> Any:
         opened.append(train)
         return read(train)
 
-    monkeypatch.setattr(digits, "_read", watched)
+    monkeypatch.setattr(digits, "read_digits", watched)
     config = search_config(tmp_path)
     splits = open_data(config.data, config.seed)
     found = run_search(config, splits=splits)

@@ -2,7 +2,7 @@
 
     image folders       every path; the size of up to 20,000 files and the first bytes of 64, spread over all of them
     torchvision's sets  every file of the set, whole; archives beside their content do not count
-    text, digits        the whole text, the whole table
+    text, digits        the whole text, the whole table; cluttered digits are made of the same
     tables              the cells that count, and the files that they name as those of an image folder
     what else has files as an image folder, with the files that settings name beside it
     what has none       every label, and 64 samples spread over all of them, once the data are open
@@ -92,6 +92,7 @@ def _text(config: DataConfig) -> Record:
 
 
 @RECORDS.register("digits")
+@RECORDS.register("cluttered_digits")
 def _digits(config: DataConfig) -> Record | None:
     """The table as scikit-learn brings it, unpacked here: importing scikit-learn takes a second."""
     spec = importlib.util.find_spec("sklearn")

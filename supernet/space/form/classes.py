@@ -42,7 +42,8 @@ def find_class(path: object, allow: Sequence[str], where: str) -> "type[nn.Modul
         trusted = f"allow=[{path.split('.')[0]}]"
         raise FormError(
             f"{where}: {path[:120]!r} would be imported, which runs its code; if you trust it, allow it: "
-            f"space.{trusted} for a search, {trusted} for a retraining and in Python"
+            f"space.{trusted} for a search, {trusted} for a retraining and in Python, "
+            f"supernet.allow_networks({path.split('.')[0]!r}) before timm opens a folder"
         )
     module, _, attribute = path.rpartition(".")
     try:

@@ -1,4 +1,4 @@
-"""A space as a YAML document: schema, name, version, args, and one of the bodies cells, network, decisions, class."""
+"""A space as a YAML document: schema, name, version, args, one of cells, network, wrap, decisions, class."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from .tree import first_difference, read_tree, write_tree
 __all__ = ["SCHEMA", "SpaceFile", "load_space", "parse_space", "read_space", "space_file"]
 
 SCHEMA = 1
-BODIES = ("cells", "network", "decisions", "class")
+BODIES = ("cells", "network", "wrap", "decisions", "class")
 _FIELDS = ("schema", "name", "version", "args", "arguments", *BODIES)
 
 
@@ -67,9 +67,11 @@ def parse_space(source: str) -> SpaceFile:
     whole(own.get("version", 1), "version", 1)
     mapping(own.get("args", {}), "args")
     bodies = [body for body in BODIES if body in own]
-    if bodies not in (["cells"], ["network"], ["decisions"], ["decisions", "class"]):
+    if bodies not in (["cells"], ["network"], ["wrap"], ["decisions"], ["decisions", "class"]):
         here = " and ".join(bodies) or "none of them"
-        raise FormError(f"a space file has one of cells, network, decisions, or class with decisions; here: {here}")
+        raise FormError(
+            f"a space file has one of cells, network, wrap, decisions, or class with decisions; here: {here}"
+        )
     if "arguments" in own and "class" not in own:
         raise FormError("arguments: only a class has them here; those of a network stand in network.arguments")
     return SpaceFile(space_name, own)
@@ -112,6 +114,10 @@ def _body(data: Mapping[str, Data], header: Header, allow: tuple[str, ...]) -> S
         return read_cells(data["cells"], header)
     if "network" in data:
         return Space(NetworkForm(data["network"], allow, header["name"]), **header)
+    if "wrap" in data:
+        from ..wrap.form import WrapForm  # needs torch
+
+        return Space(WrapForm(data["wrap"], allow, header["name"]), **header)
     root = read_tree(data["decisions"], "decisions")
     if "class" not in data:
         return Space(root, **header)

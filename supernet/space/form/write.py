@@ -36,6 +36,8 @@ def write_space(space: Space) -> str:
 def _body(space: Space) -> dict[str, object]:
     if isinstance(space.factory, NetworkForm):
         return {"network": dict(space.factory.document)}
+    if (form := getattr(space.factory, "written_form", None)) is not None:  # a wrapped network
+        return dict(form())
     if space.factory is not None:
         return _class(space, space.factory)
     cells = write_cells(space)

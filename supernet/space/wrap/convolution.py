@@ -17,6 +17,7 @@ from ...errors import SupernetError
 from ...ops import OPERATIONS
 from ...ops import operation as make_operation
 from .low_rank import low_rank
+from .marks import written
 
 __all__ = ["convolution", "depthwise", "kernel", "operation"]
 
@@ -49,7 +50,7 @@ def kernel(size: int) -> Adapter:
         conv.kernel_size = (size, size)
         return conv
 
-    return adapt
+    return written(adapt, kernel=size)
 
 
 def depthwise(original: nn.Module) -> nn.Module | None:
@@ -89,7 +90,7 @@ def operation(name: str) -> Adapter:
             raise SupernetError(f"operation({name!r}) takes one stride for both axes, not {conv.stride}")
         return make_operation(name, conv.in_channels, conv.out_channels, stride=conv.stride[0])
 
-    return adapt
+    return written(adapt, operation=name)
 
 
 def convolution(module: nn.Module, who: str, takes: str = "an nn.Conv2d") -> nn.Conv2d:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...errors import SupernetError
 from .convolution import convolution
 from .low_rank import low_rank
+from .marks import written
 
 __all__ = ["bottleneck", "width"]
 
@@ -46,7 +47,7 @@ def width(ratio: float) -> Callable[[nn.Module], nn.Module]:
                 norm.num_features = hidden
         return module
 
-    return adapt
+    return written(adapt, width=ratio)
 
 
 def bottleneck(ratio: float) -> Callable[[nn.Module], nn.Module]:
@@ -80,7 +81,7 @@ def bottleneck(ratio: float) -> Callable[[nn.Module], nn.Module]:
                 second.bias.copy_(bias)
         return nn.Sequential(layer, second)
 
-    return adapt
+    return written(adapt, bottleneck=ratio)
 
 
 def _check(who: str, ratio: float, full: bool) -> None:

@@ -16,14 +16,22 @@ from torch import nn
 from ...errors import SupernetError
 from ..choice_base import Undecided
 from ..space import Space
-from .choice import WrappedChoice
+from .choice import WrappedChoice, is_plain
+from .described import described
 from .dry_run import Example, dry_run, first_line, make_example
 from .rules import ORIGINAL, Rules, Site, find_sites
 
-__all__ = ["wrap"]
+__all__ = ["place", "wrap"]
 
 
-def wrap(model: nn.Module, rules: Rules, *, example: Example = None, name: str | None = None) -> Space:
+def wrap(
+    model: nn.Module,
+    rules: Rules,
+    *,
+    example: Example = None,
+    name: str | None = None,
+    arguments: Mapping[str, object] | None = None,
+) -> Space:
     """The space of `model` with alternatives for the modules that `rules` match; `model` itself stays as it is.
 
     `rules` maps a glob over module names ("layer*.conv2"; `*` crosses dots) or a predicate (name, module) -> bool to
@@ -32,7 +40,8 @@ def wrap(model: nn.Module, rules: Rules, *, example: Example = None, name: str |
     `depthwise`, `operation("sep_conv_3x3")`, `width(0.5)`, `bottleneck(0.5)`, `identity` and `without`.
 
     `example` is one input's shape (C, H, W) or a batch [B, ...] for the dry run; None: the size that timm notes.
-    `name` is the space's (None: timm's name of the model, else its class).
+    `name` is the space's (None: timm's name of the model, else its class). `arguments` are those that the model was
+    made with beside num_classes and in_chans; a file of the space, and so an export, needs them.
 
     The model keeps its head: make it for the data, `timm.create_model(..., num_classes=10, in_chans=1)`. Retraining a
     genotype goes on from the model's weights where the original or a copy of it is taken.
@@ -48,15 +57,35 @@ def wrap(model: nn.Module, rules: Rules, *, example: Example = None, name: str |
     sites = find_sites(model, rules)
     x = make_example(model, example)
     template = _copied(model)
-    net, choices = _place(template, sites, {})
+    net, choices = place(template, sites, {})
     _refuse_idle(sites, choices)
     reads = dry_run(template, net, choices, x)
     del net, choices
 
-    def factory() -> nn.Module:
-        return _place(template, sites, reads)[0]
+    return Space(_Wrapped(template, sites, reads, rules, arguments or {}), name=name or _name(model))
 
-    return Space(factory, name=name or _name(model))
+
+class _Wrapped:
+    """Makes the network of a wrapped space from the weights of the model that was wrapped."""
+
+    def __init__(
+        self,
+        template: nn.Module,
+        sites: Sequence[Site],
+        reads: Mapping[str, set[str]],
+        rules: Rules,
+        arguments: Mapping[str, object],
+    ) -> None:
+        self._template, self._sites, self._reads = template, sites, reads
+        self._rules, self._arguments = rules, arguments
+
+    def __call__(self) -> nn.Module:
+        """The network, its choices undecided."""
+        return place(self._template, self._sites, self._reads)[0]
+
+    def written_form(self) -> dict[str, object]:
+        """The body of a space file; raises SupernetError for what is no data."""
+        return {"wrap": described(self._template, self._rules, self._reads, self._arguments)}
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -72,10 +101,10 @@ def _name(model: nn.Module) -> str:
     return known or type(model).__name__
 
 
-def _place(
+def place(
     template: nn.Module, sites: Sequence[Site], reads: Mapping[str, set[str]]
 ) -> tuple[nn.Module, list[WrappedChoice]]:
-    """A copy of `template` with a choice at each site; sites for which no alternative is left stay as they are."""
+    """A copy of `template` with a choice at each site, and those; sites without alternatives stay as they are."""
     net = copy.deepcopy(template)
     device = next((p.device for p in net.parameters()), torch.device("cpu"))  # else whatever torch.device() is set to
     choices = []
@@ -86,8 +115,8 @@ def _place(
             continue
         for option in options.values():
             for name in reads.get(site.name, ()):
-                if not hasattr(option, name):
-                    setattr(option, name, getattr(original, name))
+                if not hasattr(option, name) and is_plain(value := getattr(original, name, None)):
+                    setattr(option, name, value)
         try:
             choices.append(WrappedChoice(options, place=site.name))
         except SupernetError as error:

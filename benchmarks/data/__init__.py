@@ -1,0 +1,1 @@
+"""What data can tell: whether architectures differ on them by more than seeds do."""

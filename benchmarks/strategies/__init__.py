@@ -1,0 +1,1 @@
+"""What methods find, and what they cost."""

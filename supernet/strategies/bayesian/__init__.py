@@ -1,0 +1,1 @@
+"""Models of the score, which say what to look at next."""

@@ -1,0 +1,1 @@
+"""Points decided one choice after the other, by what choices have brought."""
